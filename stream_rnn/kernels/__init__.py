@@ -1,0 +1,1 @@
+"""The loops: one step, a run of steps, and the gradient back through time. Only numba, numpy and math."""

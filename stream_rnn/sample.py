@@ -1,0 +1,67 @@
+"""Sample and Prediction: the frozen values that travel. They know no encoding and no network."""
+
+import enum
+from typing import TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+F32: TypeAlias = NDArray[np.float32]
+I64: TypeAlias = NDArray[np.int64]
+
+
+class Flag(enum.IntFlag):
+    """What a consumer must know about a prediction beside its value."""
+
+    GAP = 1  # samples are missing just before this one; `missed` says how many
+    IMPUTED = 2  # a missing or non-finite feature was replaced by the model's policy
+    RESET = 4  # the hidden state started anew with this sample
+    STALE = 8  # the sample was older than the deadline when it was stepped
+    NAN = 16  # a NaN that no policy replaced reached the output
+    RESTORED = 32  # the session was evicted or restarted and came back from stored state
+    WARMUP = 64  # the first bin is not yet full: zeros stand for the samples before the first
+
+
+class Sample(msgspec.Struct, frozen=True, gc=False):
+    """One observation of one stream.
+
+    Attributes:
+        stream: Key of the stream whose samples share a hidden state.
+        seq: The producer's number, or None where only the order of arrival counts.
+        t_ns: Source time, epoch nanoseconds, or None.
+        x: Features, (D,). NaN marks a missing channel.
+    """
+
+    stream: str
+    seq: int | None
+    t_ns: int | None
+    x: F32
+
+
+class Prediction(msgspec.Struct, frozen=True, gc=False):
+    """What one step said.
+
+    Attributes:
+        stream: Key of the stream.
+        seq: Number of the sample that was stepped.
+        session: Id of the daemon run that made it.
+        model: Short hash of the model that made it.
+        y: Outputs, (K,), in the model's units.
+        flags: What to know about it.
+        missed: Number of samples missing just before this one.
+        t_source_ns: The sample's own time, epoch nanoseconds, or None.
+        t_received_ns: When its bytes arrived, epoch nanoseconds.
+        t_stepped_ns: When the step was done, epoch nanoseconds.
+    """
+
+    stream: str
+    seq: int
+    session: str
+    model: str
+    y: F32
+    flags: Flag = Flag(0)
+    missed: int = 0
+    t_source_ns: int | None = None
+    t_received_ns: int = 0
+    t_stepped_ns: int = 0
