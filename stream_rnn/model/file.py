@@ -1,0 +1,97 @@
+"""One `.safetensors` file a model: arrays, a JSON card, a digest over both. Nothing in it is ever executed."""
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from stream_rnn.errors import ModelError
+from stream_rnn.model.model import Card, Model, join_weights
+from stream_rnn.sample import F32
+
+FORMAT = "stream-rnn"
+VERSION = 1
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write a model; an existing file is replaced in one instant, never half written."""
+    tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors().items()}
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "card": msgspec.json.encode(model.card, order="deterministic").decode(),
+        "digest": model.digest(),
+    }
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(save(tensors, metadata))
+    part.replace(path)
+
+
+def load_model(path: Path) -> Model:
+    """Read a model and check its digest.
+
+    Raises:
+        ModelError: The file is absent, truncated, altered, of another version, or its arrays do not fit.
+    """
+    metadata, tensors = _read(path)
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path}: expected a stream-rnn model, got a safetensors file of another kind")
+    if metadata.get("version") != str(VERSION):
+        got = metadata.get("version")
+        raise ModelError(f"{path}: expected model format version {VERSION}, got {got!r}")
+    try:
+        card = msgspec.json.decode(metadata.get("card", ""), type=Card)
+    except msgspec.DecodeError as error:
+        raise ModelError(f"{path}: model card: {error}") from None
+    model = _assemble(path, card, tensors)
+    if model.digest() != metadata.get("digest"):
+        raise ModelError(
+            f"{path}: expected the content it was saved with, got an altered file (digest differs)"
+        )
+    return model
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, F32]]:
+    try:
+        with safe_open(path, framework="np") as file:
+            names = sorted(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+            return file.metadata() or {}, tensors
+    except FileNotFoundError:
+        raise ModelError(f"{path}: expected a model file, got no such file") from None
+    except (SafetensorError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"{path}: expected a whole safetensors file, got a damaged one ({reason})") from None
+
+
+def _assemble(path: Path, card: Card, tensors: dict[str, F32]) -> Model:
+    for name, array in tensors.items():
+        if array.dtype != np.float32:
+            raise ModelError(f"{path}: tensor {name!r}: expected float32, got {array.dtype}")
+    D, K = card.architecture.inputs, card.architecture.outputs
+    for what, channels, count in (("input", card.inputs, D), ("output", card.outputs, K)):
+        if len(channels) != count:
+            raise ModelError(f"{path}: expected {count} {what} names, got {len(channels)}")
+    rows = len(tensors.get("golden.x", ()))
+    expected = {
+        "preprocess.mean": (D,),
+        "preprocess.std": (D,),
+        "golden.x": (rows, D),
+        "golden.y": (rows, K),
+    }
+    for name, shape in expected.items():
+        if name not in tensors:
+            raise ModelError(f"{path}: expected a tensor {name!r}, got none")
+        if tensors[name].shape != shape:
+            got = tensors[name].shape
+            raise ModelError(f"{path}: tensor {name!r}: expected shape {shape}, got {got}")
+    return Model(
+        card=card,
+        weights=join_weights(card.architecture, tensors, str(path)),
+        mean=tensors["preprocess.mean"],
+        std=tensors["preprocess.std"],
+        golden_x=tensors["golden.x"],
+        golden_y=tensors["golden.y"],
+    )

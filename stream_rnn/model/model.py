@@ -1,0 +1,134 @@
+"""A trained network as one frozen value. It can describe itself; it cannot step (see predictor)."""
+
+import hashlib
+from typing import Annotated, TypeAlias
+
+import msgspec
+import numpy as np
+
+from stream_rnn.errors import ModelError
+from stream_rnn.kernels.network import INPUTS, KIND, UNITS, WEIGHTS, WEIGHTS_AT, weights_size
+from stream_rnn.model.architecture import Architecture, Count
+from stream_rnn.preprocess import Missing, Preprocess
+from stream_rnn.sample import F32
+
+Provenance: TypeAlias = dict[str, str | int | float | bool | list[str] | None]
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One input or output: its name, and its unit where it has one."""
+
+    name: str
+    unit: str = ""
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything about a model that is not an array.
+
+    Attributes:
+        architecture: Its layers.
+        inputs: Its features, in order.
+        outputs: Its outputs, in order.
+        rate_hz: Samples a second it was trained on.
+        bin: Samples summed into one bin.
+        missing: Policy for missing features.
+        horizon: Samples between the last sample seen and the one predicted.
+        provenance: How it was made: data, options, seed, versions, scores.
+    """
+
+    architecture: Architecture
+    inputs: tuple[Channel, ...]
+    outputs: tuple[Channel, ...]
+    rate_hz: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
+    bin: Count
+    missing: Missing
+    horizon: Annotated[int, msgspec.Meta(ge=0)]
+    provenance: Provenance = {}
+
+    def __post_init__(self) -> None:
+        """Write 100 and 100.0 the same way, so that the digest does not depend on how it was spelled."""
+        msgspec.structs.force_setattr(self, "rate_hz", float(self.rate_hz))
+
+
+class Model(msgspec.Struct, frozen=True):
+    """Card and arrays.
+
+    Attributes:
+        card: Everything that is not an array.
+        weights: The kernels' flat buffer.
+        mean: Mean of each binned feature, (D,).
+        std: Standard deviation of each binned feature, (D,).
+        golden_x: A few samples, (G, D), or (0, D) where none were recorded.
+        golden_y: What the model answers to them from a fresh state, (G, K).
+    """
+
+    card: Card
+    weights: F32
+    mean: F32
+    std: F32
+    golden_x: F32
+    golden_y: F32
+
+    @property
+    def bin_ms(self) -> float:
+        """Counting interval, in milliseconds."""
+        return 1000.0 * self.card.bin / self.card.rate_hz
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """Its preprocessing."""
+        return Preprocess(self.card.bin, self.card.missing, self.mean, self.std)
+
+    @property
+    def hash(self) -> str:
+        """First twelve hexadecimal digits of `digest`: names the model in predictions."""
+        return self.digest()[:12]
+
+    def digest(self) -> str:
+        """SHA-256 of the card and of every array."""
+        digest = hashlib.sha256(msgspec.json.encode(self.card, order="deterministic"))
+        for name, array in sorted(self.tensors().items()):
+            digest.update(f"{name}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array, dtype="<f4").tobytes())
+        return digest.hexdigest()
+
+    def tensors(self) -> dict[str, F32]:
+        """Every array by its name in the file; the weights as views."""
+        return {
+            **split_weights(self.card.architecture, self.weights),
+            "preprocess.mean": self.mean,
+            "preprocess.std": self.std,
+            "golden.x": self.golden_x,
+            "golden.y": self.golden_y,
+        }
+
+
+def split_weights(architecture: Architecture, flat: F32) -> dict[str, F32]:
+    """The flat weights as named views: `layers.0.W`, ..., `readout.b`."""
+    plan = architecture.plan()
+    named = {}
+    for i, row in enumerate(plan):
+        owner = "readout" if i == len(plan) - 1 else f"layers.{i}"
+        at = int(row[WEIGHTS_AT])
+        for name, shape in WEIGHTS[int(row[KIND])](int(row[INPUTS]), int(row[UNITS])).items():
+            size = int(np.prod(shape))
+            named[f"{owner}.{name}"] = flat[at : at + size].reshape(shape)
+            at += size
+    return named
+
+
+def join_weights(architecture: Architecture, tensors: dict[str, F32], subject: str) -> F32:
+    """The flat weights from named arrays.
+
+    Raises:
+        ModelError: An array is absent or of another shape than the architecture asks for.
+    """
+    flat = np.zeros(weights_size(architecture.plan()), dtype=np.float32)
+    for name, view in split_weights(architecture, flat).items():
+        if name not in tensors:
+            raise ModelError(f"{subject}: expected a tensor {name!r}, got none")
+        got = tensors[name]
+        if got.shape != view.shape:
+            raise ModelError(f"{subject}: tensor {name!r}: expected shape {view.shape}, got {got.shape}")
+        view[:] = got
+    return flat
