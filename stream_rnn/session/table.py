@@ -1,0 +1,87 @@
+"""All sessions by stream key: found, made and evicted in constant time. Pure: time is passed in."""
+
+from collections import OrderedDict
+
+from stream_rnn.errors import SampleError
+from stream_rnn.predictor import Predictor
+from stream_rnn.session.rules import Counters, Rules
+from stream_rnn.session.session import Session
+
+MAX_KEY = 200  # characters; a longer key is a mistake, and would not fit a topic
+FORBIDDEN = frozenset("+#\0")  # an MQTT topic with these cannot be published to
+
+
+class Sessions:
+    """The sessions of one daemon, least recently used first.
+
+    Attributes:
+        totals: What happened to all samples, those of forgotten sessions among them.
+        evicted: Sessions forgotten because they were idle.
+    """
+
+    def __init__(self, predictor: Predictor, rules: Rules, run: str, max_streams: int) -> None:
+        self._predictor, self._rules, self._run = predictor, rules, run
+        self._max_streams = max_streams
+        self._table: OrderedDict[str, Session] = OrderedDict()
+        self._used_ns: dict[str, int] = {}
+        self.totals = Counters()
+        self.evicted = 0
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __contains__(self, stream: str) -> bool:
+        return stream in self._table
+
+    def get(self, stream: str, now_ns: int) -> Session:
+        """The session of a stream, made on its first sample.
+
+        Args:
+            stream: Key of the stream.
+            now_ns: Monotonic time of this use.
+
+        Raises:
+            SampleError: The key cannot be one, or there are as many streams as may be.
+        """
+        session = self._table.get(stream)
+        if session is None:
+            session = self._make(stream)
+        else:
+            self._table.move_to_end(stream)
+        self._used_ns[stream] = now_ns
+        return session
+
+    def evict_idle(self, before_ns: int) -> list[str]:
+        """Forget the sessions last used before a monotonic time; return their keys."""
+        evicted = []
+        for stream in self._table:
+            if self._used_ns[stream] >= before_ns:
+                break  # every later one was used later still
+            evicted.append(stream)
+        for stream in evicted:
+            self.drop(stream)
+        self.evicted += len(evicted)
+        return evicted
+
+    def drop(self, stream: str) -> None:
+        """Forget one session, if it is there."""
+        session = self._table.pop(stream, None)
+        if session is not None:
+            self.totals.waiting -= session.counters.waiting
+            del self._used_ns[stream]
+
+    def _make(self, stream: str) -> Session:
+        if not stream or len(stream) > MAX_KEY or not FORBIDDEN.isdisjoint(stream):
+            got = repr(stream[:40])
+            raise SampleError(
+                "stream", f"stream key: expected 1 to {MAX_KEY} characters without + # NUL, got {got}"
+            )
+        if len(self._table) >= self._max_streams:
+            raise SampleError(
+                "streams", f"stream {stream!r}: expected at most {self._max_streams} streams, got one more"
+            )
+        session = self._table[stream] = Session(
+            stream, self._predictor, self._rules, self._run, self.totals
+        )
+        return session
+
