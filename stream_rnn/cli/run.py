@@ -1,0 +1,87 @@
+"""`stream-rnn run`: serve a model until told to stop."""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+from stream_rnn.config import Config, Settings, load_config, parse_value
+from stream_rnn.daemon import Daemon
+from stream_rnn.errors import ConfigError
+from stream_rnn.predictor import Predictor
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the options."""
+    parser.add_argument("config", nargs="?", type=Path, help="TOML file; see docs/config.md")
+    parser.add_argument("--model", metavar="FILE", help="model file (model.path)")
+    parser.add_argument("--broker", metavar="URL", help="mqtt://host:port or mqtts://host:port (mqtt.url)")
+    parser.add_argument("--topic", help="where samples arrive, as sensors/{stream}/samples (mqtt.topic)")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP clients too (tcp.host, tcp.port)")
+    parser.add_argument(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        action="append",
+        default=[],
+        dest="settings",
+        help="any other key of the config; may be given several times",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens to it itself
+    config = load_config(args.config, os.environ, flags(args))
+    began = time.monotonic()
+    predictor = Predictor.load(config.model.path)
+    say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
+    say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
+    asyncio.run(serve(config, predictor))
+    return 0
+
+
+async def serve(config: Config, predictor: Predictor) -> None:
+    """Run a daemon on this event loop."""
+    daemon = Daemon(config, predictor, say)
+    daemon.open_configured()
+    await daemon.run()
+    totals = daemon.sessions.totals
+    say("stopped", f"{totals.stepped} samples stepped, {sum(daemon.refused.values())} refused")
+
+
+def say(kind: str, detail: str) -> None:
+    """One line for the operator, on standard error."""
+    print(f"{time.strftime('%H:%M:%S')} {kind:<12} {detail}", file=sys.stderr, flush=True)
+
+
+def flags(args: argparse.Namespace) -> Settings:
+    """What the command line says, by section and key.
+
+    Raises:
+        ConfigError: A setting without a section, key or value.
+    """
+    settings: Settings = {}
+    for section, key, value in (
+        ("model", "path", args.model),
+        ("mqtt", "url", args.broker),
+        ("mqtt", "topic", args.topic),
+    ):
+        if value is not None:
+            settings.setdefault(section, {})[key] = value
+    if args.listen is not None:
+        host, _, port = args.listen.rpartition(":")
+        settings["tcp"] = {"port": parse_value(port)} | ({"host": host} if host else {})
+    for setting in args.settings:
+        name, equals, value = setting.partition("=")
+        section, dot, key = name.partition(".")
+        if not (equals and dot and section and key):
+            raise ConfigError(f"--set: expected SECTION.KEY=VALUE, got {setting!r}")
+        settings.setdefault(section, {})[key] = parse_value(value)
+    return settings
+
+
+def _leave_early(*_: object) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,226 @@
+"""The daemon's config: TOML, environment and flags into one frozen value. Every error names the key.
+
+A flag goes before `STREAM_RNN_SECTION__KEY` in the environment, that before the file, that before defaults.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+import msgspec
+
+from stream_rnn.errors import ConfigError
+from stream_rnn.session.rules import Rules
+from stream_rnn.transports.mqtt_settings import MqttSettings
+from stream_rnn.transports.tcp import TcpSettings
+from stream_rnn.wire import WireName
+
+PREFIX = "STREAM_RNN_"
+
+Settings: TypeAlias = dict[str, dict[str, Any]]
+"""Values by section and key, as a TOML file gives them."""
+
+
+class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which model is served.
+
+    Attributes:
+        path: Model file; relative to the config file.
+    """
+
+    path: str
+
+
+class DaemonSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who this daemon is.
+
+    Attributes:
+        node: Its name; its topics live under `<base>/<node>`.
+        base: First levels of its topics.
+        metrics_s: Seconds between two metrics messages.
+        events_per_s: Event messages of one kind a second; more are counted and summed up in the next.
+    """
+
+    node: Annotated[str, msgspec.Meta(pattern=r"^[^+#/\x00]{1,100}$")] = "decoder"
+    base: Annotated[str, msgspec.Meta(pattern=r"^[^+#\x00]{1,200}$")] = "stream_rnn"
+    metrics_s: Annotated[float, msgspec.Meta(ge=0.05)] = 1.0
+    events_per_s: Annotated[int, msgspec.Meta(ge=1)] = 5
+
+    @property
+    def topic(self) -> str:
+        """Where this daemon's topics live."""
+        return f"{self.base}/{self.node}"
+
+
+class MqttSection(MqttSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from an MQTT broker, predictions back to it.
+
+    Attributes:
+        wire: Encoding of samples and predictions: `json`, `msgpack`, `f32` or `frame`.
+        publish_qos: Quality of service of predictions.
+    """
+
+    wire: WireName = "json"
+    publish_qos: Literal[0, 1] = 0
+
+
+class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from TCP clients, each answered on its own connection.
+
+    Attributes:
+        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+    """
+
+    wire: WireName | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
+        if self.framing == "lines" and self.wire not in {None, "json"}:
+            raise ConfigError(f"tcp.wire: expected 'json' with framing 'lines', got {self.wire!r}")
+
+    @property
+    def codec(self) -> WireName:
+        """The encoding: JSON in lines, the binary frame in frames, unless told."""
+        return self.wire or ("json" if self.framing == "lines" else "frame")
+
+
+class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is done with each stream.
+
+    Attributes:
+        idle_s: A stream without samples for this long is forgotten; its next prediction is flagged `reset`.
+        max_streams: Streams at a time; a sample of one more is refused and counted.
+    """
+
+    idle_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+
+
+class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What happens when samples come faster than they can be stepped.
+
+    Attributes:
+        policy: `block` reads no further until the last read is answered (the sender waits, nothing is lost);
+            `drop_oldest` keeps the newest `size` messages; `latest` keeps the newest of each stream.
+        size: Messages that may wait under `drop_oldest` and `latest`.
+    """
+
+    policy: Literal["block", "drop_oldest", "latest"] = "block"
+    size: Annotated[int, msgspec.Meta(ge=1)] = 1024
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything a daemon needs to know. At least one of `mqtt` and `tcp` must be there."""
+
+    model: ModelSection
+    daemon: DaemonSection = DaemonSection()
+    mqtt: MqttSection | None = None
+    tcp: TcpSection | None = None
+    stream: StreamSection = StreamSection()
+    inbox: InboxSection = InboxSection()
+
+
+def load_config(path: Path | None, environment: Mapping[str, str], flags: Settings) -> Config:
+    """Read a config.
+
+    Args:
+        path: TOML file, or None for none.
+        environment: Where `STREAM_RNN_SECTION__KEY` is looked up.
+        flags: What the command line says, by section and key.
+
+    Raises:
+        ConfigError: A file that cannot be read, an unknown key, or a value that cannot be.
+    """
+    settings: Settings = {}
+    subject = "config" if path is None else str(path)
+    if path is not None:
+        _merge(settings, _read(path))
+        model = settings.get("model", {})
+        if isinstance(model.get("path"), str):
+            model["path"] = str(path.parent / model["path"])
+    _merge(settings, _from_environment(environment))
+    _merge(settings, flags)
+    _check_names(settings, subject)
+    try:
+        config = msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{subject}: {_dotted(str(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{subject}: {error}") from None
+    if config.mqtt is None and config.tcp is None:
+        raise ConfigError(f"{subject}: expected a section [mqtt] or [tcp], got neither")
+    return config
+
+
+def section_types() -> dict[str, type[msgspec.Struct]]:
+    """The struct behind each section of the file, by name."""
+    types = {}
+    for field in msgspec.structs.fields(Config):
+        members = get_args(field.type) if isinstance(field.type, UnionType) else (field.type,)
+        types[field.name] = next(t for t in members if t is not type(None))
+    return types
+
+
+def _read(path: Path) -> Settings:
+    try:
+        settings: Settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"{path}: expected a config file, got {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from None
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str]) -> Settings:
+    settings: Settings = {}
+    for name, raw in sorted(environment.items()):
+        section, found, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and found:
+            settings.setdefault(section, {})[key] = parse_value(raw)
+    return settings
+
+
+def parse_value(raw: str) -> Any:  # noqa: ANN401 - whatever TOML can say
+    """A value as TOML would read it; what is no TOML is text."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _merge(into: Settings, other: Settings) -> None:
+    for section, values in other.items():
+        if isinstance(values, dict) and isinstance(into.get(section), dict):
+            into[section].update(values)
+        else:
+            into[section] = dict(values) if isinstance(values, dict) else values
+
+
+def _check_names(settings: Settings, subject: str) -> None:
+    types = section_types()
+    for section, values in settings.items():
+        if section not in types:
+            raise ConfigError(f"{subject}: [{section}]: unknown section{_nearest(section, types)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{subject}: {section}: expected a section [{section}], got {values!r}")
+        for key in values:
+            known = types[section].__struct_fields__
+            if key not in known:
+                raise ConfigError(f"{subject}: {section}.{key}: unknown key{_nearest(key, known)}")
+
+
+def _nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+
+
+def _dotted(error: str) -> str:
+    """`Expected int - at $.mqtt.port` as `mqtt.port: expected int`."""
+    message, _, where = error.partition(" - at `$")
+    key = where.rstrip("`").lstrip(".")
+    message = message[0].lower() + message[1:]
+    return f"{key}: {message}" if key else message
