@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from importlib.resources import files
 from pathlib import Path
 
 from stream_rnn.config import Config, Settings, load_config, parse_value
@@ -21,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", metavar="URL", help="mqtt://host:port or mqtts://host:port (mqtt.url)")
     parser.add_argument("--topic", help="where samples arrive, as sensors/{stream}/samples (mqtt.topic)")
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP clients too (tcp.host, tcp.port)")
+    parser.add_argument("--example", action="store_true", help="print a complete, commented config and end")
     parser.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
@@ -32,7 +34,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT, or print the example."""
+    if args.example:
+        print(files("stream_rnn").joinpath("config.example.toml").read_text(encoding="utf-8"), end="")
+        return 0
     signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens to it itself
     config = load_config(args.config, os.environ, flags(args))
     began = time.monotonic()

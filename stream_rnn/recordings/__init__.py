@@ -1,0 +1,1 @@
+"""Streams at rest: recordings read, written, replayed and simulated. Knows no network."""

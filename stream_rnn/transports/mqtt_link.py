@@ -1,0 +1,166 @@
+"""One MQTT connection, driven from its own read callback. The only file that reaches into aiomqtt.
+
+aiomqtt reads one packet a tick, hands messages on through a queue and publishes by awaiting. Here one read
+takes every packet that is there, delivers them in one call, and writes the answers before it returns: no
+queue, no task switch, no wait for the selector between a sample and its prediction.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import aiomqtt
+import paho.mqtt.client as paho
+
+from stream_rnn.transports.base import Deliver, Message
+
+MAX_BATCH = 256  # messages a read; the rest waits for one turn of the loop, so that timers run
+
+
+class Link:
+    """The paho client inside an aiomqtt client.
+
+    Make it before the connection is opened: a broker sends what it kept for us right after it accepts us.
+
+    Args:
+        client: Fresh, not yet connected.
+        accept: Makes a message of a paho message, or declines it.
+        deliver: Takes the messages of one read.
+        max_outgoing: Packets held while the socket takes none.
+
+    Attributes:
+        bug: Set to the exception that `deliver` raised.
+    """
+
+    def __init__(
+        self,
+        client: aiomqtt.Client,
+        accept: Callable[[paho.MQTTMessage], Message | None],
+        deliver: Deliver,
+        max_outgoing: int,
+    ) -> None:
+        # aiomqtt shows its paho client nowhere; pinned below version 3, which has none.
+        self._paho = client._client  # noqa: SLF001
+        self._confirm = self._paho.on_publish
+        self._accept = accept
+        self._deliver = deliver
+        self._max_outgoing = max_outgoing
+        self._batch: list[Message] = []
+        self._reading = False
+        self._loop = asyncio.get_running_loop()
+        self.bug: asyncio.Future[None] = self._loop.create_future()
+        self._paho.on_message = self._on_message
+        self._paho.disable_logger()  # a log call a packet, and errors that the report tells already
+
+    def start(self) -> None:
+        """Take over the open connection's socket."""
+        self._paho.on_socket_register_write = self._on_register_write
+        self._paho.on_socket_unregister_write = self._on_unregister_write
+        sock = self._paho.socket()
+        if sock is not None:  # else the broker is gone again already, and aiomqtt says so
+            self._loop.add_reader(sock, self._read)
+            self._read()
+
+    def confirm_publications(self, *, wanted: bool) -> None:
+        """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
+        self._paho.on_publish = self._confirm if wanted else None
+
+    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> str:
+        """Hand one packet to the socket; give the name of the counter it comes under."""
+        # paho bounds only qos 1; this deque holds whatever the socket has not taken yet.
+        if len(self._paho._out_packet) >= self._max_outgoing:  # noqa: SLF001
+            return "dropped_full"
+        try:
+            code = self._paho.publish(topic, payload, qos, retain).rc
+        except ValueError:  # a stream named by its sender can make a topic that MQTT does not allow
+            return "dropped_bad_topic"
+        if code == paho.MQTT_ERR_SUCCESS:
+            return "published"
+        return "dropped_full" if code == paho.MQTT_ERR_QUEUE_SIZE else "dropped_disconnected"
+
+    @property
+    def open(self) -> bool:
+        """Whether there is a socket: paho got through to the broker, and TLS is agreed on."""
+        return self._paho.socket() is not None
+
+    async def flush(self) -> None:
+        """Return once the broker has confirmed every publication of qos 1."""
+        confirmed = asyncio.Event()
+        self._paho.on_publish = lambda *_: confirmed.set()
+        while self._paho._out_messages:  # noqa: SLF001  # sent or waiting for their turn
+            await confirmed.wait()
+            confirmed.clear()
+
+    def close(self) -> int:
+        """Cut the connection, if it still stands, without goodbye: the broker then publishes the will.
+
+        Returns:
+            Number of publications that were accepted but not confirmed or not sent.
+        """
+        # qos 0 that the socket has not taken, and qos 1 that the broker has not confirmed
+        unsent = sum(1 for packet in self._paho._out_packet if _is_qos0_publish(packet))  # noqa: SLF001
+        unsent += len(self._paho._out_messages)  # noqa: SLF001
+        sock = self._paho.socket()
+        if sock is not None:
+            self._loop.remove_writer(sock)
+            assert isinstance(sock, socket.socket)  # plain or TLS; we never ask for WebSockets
+            self._paho.on_message = None  # what still lies in the socket was never received
+            with contextlib.suppress(OSError):  # the other side may have been first
+                sock.shutdown(socket.SHUT_RDWR)
+            while self._paho.socket() is not None:
+                self._paho.loop_read()  # meets the end, closes, and stops paho's and aiomqtt's housekeeping
+        return unsent
+
+    def _on_message(self, _client: paho.Client, _userdata: Any, packet: paho.MQTTMessage) -> None:  # noqa: ANN401
+        message = self._accept(packet)
+        if message is not None:
+            self._batch.append(message)
+
+    def _read(self) -> None:
+        self._reading = True
+        try:
+            again = self._take_packets()
+            if self._batch:
+                batch, self._batch = self._batch, []
+                self._deliver(batch)
+        except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
+            again = False
+            if not self.bug.done():
+                self.bug.set_exception(exc)
+        finally:
+            self._reading = False
+        self._paho.loop_write()
+        sock = self._paho.socket()
+        if sock is not None and self._paho.want_write():
+            self._loop.add_writer(sock, self._paho.loop_write)
+        if again:  # decrypted bytes wait inside TLS, where the selector does not see them
+            self._loop.call_soon(self._read)
+
+    def _take_packets(self) -> bool:
+        """Read until nothing is there; True when TLS still holds bytes at the limit."""
+        while True:
+            before = len(self._batch)
+            self._paho.loop_read()
+            hidden = _decrypted_bytes(self._paho.socket())
+            if len(self._batch) >= MAX_BATCH:
+                return hidden
+            if len(self._batch) == before and not hidden:
+                return False
+
+    def _on_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
+        if not self._reading:  # a read writes at its end
+            self._loop.add_writer(sock, client.loop_write)
+
+    def _on_unregister_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
+        self._loop.remove_writer(sock)
+
+
+def _decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401  # a socket, a TLS socket, or None
+    return isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
+
+
+def _is_qos0_publish(packet: Any) -> bool:  # noqa: ANN401  # paho's private record
+    return bool(packet["command"] & 0xF0 == paho.PUBLISH and packet["qos"] == 0)

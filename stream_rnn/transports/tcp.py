@@ -1,0 +1,222 @@
+"""A TCP server: each connection is a stream of its own, and answers go back to the sender.
+
+Backpressure is the socket itself: while a read is being answered, nothing more is read.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+import msgspec
+
+from stream_rnn.errors import TransportError, WireError
+from stream_rnn.transports.base import Deliver, Message, Report, no_report
+from stream_rnn.transports.cut import CUTTERS, Framing
+
+CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
+
+
+class TcpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to listen, and how payloads are cut out of the bytes.
+
+    Attributes:
+        host: Address to listen on; loopback unless told.
+        port: Port to listen on; 0 takes a free one.
+        framing: `lines` (each payload ends with a newline) or `frames` (32-bit length, then the payload).
+        max_bytes: Longest payload; a longer one closes its connection.
+        max_outgoing_bytes: Answers held for a client that does not read; beyond, it is disconnected.
+        max_connections: Clients at a time; one more is refused.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    framing: Framing = "lines"
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] = 1 << 20
+    max_outgoing_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 22
+    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 256
+
+
+class TcpServer:
+    """Listens, delivers, and writes answers back.
+
+    Args:
+        settings: Where and how.
+        report: Takes listening, connected, closed, refused (framing), dropped (does not read).
+        on_close: Takes the stream key of a connection that ended: a later client may get the same port.
+
+    Attributes:
+        port: The port it listens on, once ready.
+        counters: received, replied, connections, refused_size, refused_connections, truncated (bytes of an
+            unfinished payload at the end), dropped_slow (connections), dropped_disconnected (answers).
+    """
+
+    def __init__(
+        self,
+        settings: TcpSettings,
+        *,
+        report: Report = no_report,
+        on_close: Callable[[str], None] = lambda _stream: None,
+    ) -> None:
+        self.settings = settings
+        self.report = report
+        self.on_close = on_close
+        self.port = settings.port
+        self.counters = dict.fromkeys(
+            ("received", "replied", "connections", "refused_size", "refused_connections", "truncated"), 0
+        )
+        self.counters.update(dropped_slow=0, dropped_disconnected=0)
+        self.connections: set[Connection] = set()
+        self._ready = asyncio.Event()
+
+    async def serve(self, deliver: Deliver) -> None:
+        """Listen until cancelled; then let the clients take their last answers.
+
+        Raises:
+            TransportError: The address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        bug: asyncio.Future[None] = loop.create_future()
+        host, port = self.settings.host, self.settings.port
+        try:
+            server = await loop.create_server(lambda: Connection(self, deliver, bug), host, port)
+        except OSError as exc:
+            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
+            raise TransportError(f"tcp {host}:{port}: cannot listen: {reason}") from None
+        try:
+            self.port = server.sockets[0].getsockname()[1]
+            self.report("listening", f"tcp {host}:{self.port}")
+            self._ready.set()
+            await bug
+        finally:
+            self._ready.clear()
+            server.close()
+            await self._close_connections()
+
+    async def ready(self) -> None:
+        """Return once it listens."""
+        await self._ready.wait()
+
+    async def _close_connections(self) -> None:
+        closing = [connection.lost for connection in self.connections]
+        for connection in list(self.connections):
+            connection.close()
+        if closing:
+            await asyncio.wait(closing, timeout=CLOSE_S)
+        for connection in list(self.connections):
+            connection.drop()
+
+
+class Connection(asyncio.Protocol):
+    """One client. Its answers to one read leave in one write."""
+
+    def __init__(self, server: TcpServer, deliver: Deliver, bug: "asyncio.Future[None]") -> None:
+        self.stream = ""
+        self.lost: asyncio.Future[None] = bug.get_loop().create_future()
+        self._server = server
+        self._deliver = deliver
+        self._bug = bug
+        self._cutter = CUTTERS[server.settings.framing](server.settings.max_bytes)
+        self._transport: asyncio.Transport
+        self._answers: list[bytes] = []
+        self._reading = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Name the stream, or refuse one client too many."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self.stream = _stream_key(transport.get_extra_info("peername"))
+        server = self._server
+        if len(server.connections) >= server.settings.max_connections:
+            server.counters["refused_connections"] += 1
+            server.report(
+                "refused", f"{self.stream}: {len(server.connections)} clients are connected already"
+            )
+            transport.abort()
+            return
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        transport.set_write_buffer_limits(high=server.settings.max_outgoing_bytes)
+        server.connections.add(self)
+        server.counters["connections"] += 1
+        server.report("connected", self.stream)
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver what one read brought, then write its answers at once."""
+        messages: list[Message] = []
+        t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
+        error = None
+        try:
+            for payload in self._cutter.feed(data):
+                message = Message(self.stream, payload, t_received_ns, t_arrived_ns, self.reply)
+                messages.append(message)  # one by one: those before an error must stay
+        except WireError as exc:
+            error = exc
+        if messages:
+            self._server.counters["received"] += len(messages)
+            self._answer(messages)
+        if error is not None:
+            self._server.counters["refused_size"] += 1
+            self._server.report("refused", f"{self.stream}: {error}")
+            self._transport.close()
+
+    def _answer(self, messages: list[Message]) -> None:
+        self._reading = True
+        try:
+            self._deliver(messages)
+        except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
+            if not self._bug.done():
+                self._bug.set_exception(exc)
+        finally:
+            self._reading = False
+        self._write()
+
+    def reply(self, payload: bytes) -> None:
+        """Answer this client: with the others of the same read, or at once when no read is under way."""
+        self._answers.append(payload)
+        if not self._reading:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._answers:
+            return
+        answers, self._answers = self._answers, []
+        if self.lost.done() or self._transport.is_closing():
+            self._server.counters["dropped_disconnected"] += len(answers)
+            return
+        self._server.counters["replied"] += len(answers)
+        self._transport.write(self._cutter.join(answers))
+
+    def pause_writing(self) -> None:
+        """Disconnect a client that does not read: more than `max_outgoing_bytes` wait for it."""
+        limit = self._server.settings.max_outgoing_bytes
+        self._server.counters["dropped_slow"] += 1
+        self._server.report("dropped", f"{self.stream}: does not read; over {limit} bytes wait for it")
+        self._transport.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection, count what it left unfinished, tell its stream's owner."""
+        if not self.lost.done():
+            self.lost.set_result(None)
+        if self not in self._server.connections:
+            return
+        self._server.connections.discard(self)
+        self._server.counters["truncated"] += self._cutter.pending
+        self._server.report("closed", f"{self.stream}: {exc}" if exc else self.stream)
+        self._server.on_close(self.stream)
+
+    def close(self) -> None:
+        """Close once the written answers are taken."""
+        self._transport.close()
+
+    def drop(self) -> None:
+        """Close now."""
+        with contextlib.suppress(OSError):
+            self._transport.abort()
+
+
+def _stream_key(peer: tuple[str, int]) -> str:
+    host, port = peer[:2]
+    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"

@@ -1,0 +1,83 @@
+"""Topic templates: which MQTT filter to subscribe to, and which stream a topic belongs to. No I/O."""
+
+from paho.mqtt.client import topic_matches_sub
+
+from stream_rnn.errors import ConfigError
+
+PLACEHOLDER = "{stream}"
+MAX_TOPIC_BYTES = 65535  # MQTT sends the length in 16 bits
+MAX_KNOWN_TOPICS = 1 << 18  # bounds the memory of a router against made-up topics
+
+
+class TopicTemplate:
+    """One subscription: `sensors/{stream}/samples`, or a plain filter whose key is the whole topic.
+
+    >>> template = TopicTemplate("sensors/{stream}/samples")
+    >>> template.filter, template.key("sensors/left-hand/samples")
+    ('sensors/+/samples', 'left-hand')
+
+    Raises:
+        ConfigError: The template is no valid filter, has more than one placeholder, has wildcards beside
+            it (streams would mix), or is a shared subscription (a stream would be split over workers).
+    """
+
+    def __init__(self, template: str) -> None:
+        _check(template)
+        self.template = template
+        self.filter = template.replace(PLACEHOLDER, "+")
+        self._named = PLACEHOLDER in template
+        self._prefix, _, self._suffix = template.partition(PLACEHOLDER)
+
+    def key(self, topic: str) -> str | None:
+        """Give the stream key of a topic, or None when the topic is not of this template."""
+        if not self._named:
+            return topic if topic_matches_sub(self.filter, topic) else None
+        if not (topic.startswith(self._prefix) and topic.endswith(self._suffix)):
+            return None
+        key = topic[len(self._prefix) : len(topic) - len(self._suffix)]
+        return key if key and "/" not in key else None
+
+
+class TopicRouter:
+    """Several templates, and what each topic met so far means."""
+
+    def __init__(self, templates: list[str]) -> None:
+        self.templates = [TopicTemplate(template) for template in templates]
+        self._known: dict[str, str | None] = {}
+
+    def key(self, topic: str) -> str | None:
+        """Give the key by the first template that matches, or None."""
+        try:
+            return self._known[topic]
+        except KeyError:
+            pass
+        if len(self._known) >= MAX_KNOWN_TOPICS:
+            self._known.clear()
+        keys = (template.key(topic) for template in self.templates)
+        key = next((key for key in keys if key is not None), None)
+        self._known[topic] = key
+        return key
+
+
+def _check(template: str) -> None:
+    levels = template.split("/")
+    if template.startswith(("$share/", "$queue/")):
+        raise ConfigError(
+            f"topic {template!r}: expected no shared subscription: it splits one stream over several workers"
+        )
+    if not template or "\0" in template or len(template.encode()) > MAX_TOPIC_BYTES:
+        raise ConfigError(f"topic {template[:40]!r}: expected 1 to {MAX_TOPIC_BYTES} bytes without NUL")
+    if "#" in template.removesuffix("#") or (template.endswith("#") and levels[-1] != "#"):
+        raise ConfigError(f"topic {template!r}: expected # only as the whole last level")
+    if any("+" in level and level != "+" for level in levels):
+        raise ConfigError(f"topic {template!r}: expected + only as a whole level")
+    if "{" in template or "}" in template:
+        _check_placeholder(template, levels)
+
+
+def _check_placeholder(template: str, levels: list[str]) -> None:
+    named = [level for level in levels if "{" in level or "}" in level]
+    if named != [PLACEHOLDER]:
+        raise ConfigError(f"topic {template!r}: expected {PLACEHOLDER} once, as a whole level")
+    if "+" in levels or "#" in levels:
+        raise ConfigError(f"topic {template!r}: expected no wildcard beside {PLACEHOLDER}: streams would mix")

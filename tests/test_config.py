@@ -1,0 +1,94 @@
+"""The config: where values come from, and what is said about those that cannot be."""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from stream_rnn.config import Config, Settings, load_config, section_types
+from stream_rnn.errors import ConfigError
+
+MINIMAL: Settings = {"model": {"path": "m.safetensors"}, "mqtt": {"url": "mqtt://127.0.0.1:1883"}}
+EXAMPLE = files("stream_rnn").joinpath("config.example.toml").read_text(encoding="utf-8")
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "c.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(path: Path | None, environment: dict[str, str], flags: Settings) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environment, flags)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_flag_goes_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        '[model]\npath = "m"\n[mqtt]\n[daemon]\nnode = "file"\nmetrics_s = 7.0\n[stream]\nidle_s = 9',
+    )
+    environment = {"STREAM_RNN_DAEMON__NODE": "environment", "STREAM_RNN_STREAM__IDLE_S": "5", "OTHER": "1"}
+    config = load_config(path, environment, {"daemon": {"node": "flag"}})
+    assert (config.daemon.node, config.stream.idle_s, config.daemon.metrics_s) == ("flag", 5.0, 7.0)
+    assert config.daemon.events_per_s == 5
+
+
+def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> None:
+    path = written(tmp_path, '[model]\npath = "m.safetensors"\n[mqtt]\n')
+    assert load_config(path, {}, {}).model.path == str(tmp_path / "m.safetensors")
+    assert load_config(path, {}, {"model": {"path": "here"}}).model.path == "here"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({}, "config: object missing required field `model`"),
+        ({"model": {"path": "m"}}, "config: expected a section [mqtt] or [tcp], got neither"),
+        (MINIMAL | {"mqqt": {}}, "config: [mqqt]: unknown section; did you mean 'mqtt'?"),
+        (MINIMAL | {"mqtt": {"tpoic": "a"}}, "config: mqtt.tpoic: unknown key; did you mean 'topic'?"),
+        (MINIMAL | {"stream": {"gap": "guess"}}, "config: stream.gap: invalid enum value 'guess'"),
+        (MINIMAL | {"stream": {"max_fill": -1}}, "config: stream.max_fill: expected `int` >= 0"),
+        (MINIMAL | {"mqtt": {"port": "x"}}, "config: mqtt.port: expected `int | null`, got `str`"),
+        (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got 3"),
+        (
+            MINIMAL | {"tcp": {"port": 1, "wire": "f32"}},
+            "config: tcp.wire: expected 'json' with framing 'lines', got 'f32'",
+        ),
+        (
+            MINIMAL | {"mqtt": {"topic": "$share/a/b"}},
+            "config: topic '$share/a/b': expected no shared subscription: it splits one stream over several workers",
+        ),
+    ],
+)
+def test_mistake_is_named_in_one_line(flags: Settings, message: str) -> None:
+    assert refusal(None, {}, flags) == message
+
+
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no.toml", {}, {}).endswith(
+        "no.toml: expected a config file, got No such file or directory"
+    )
+    assert ": expected TOML: " in refusal(written(tmp_path, "[model\n"), {}, {})
+
+
+def test_bundled_example_loads_as_it_is(tmp_path: Path) -> None:
+    config = load_config(written(tmp_path, EXAMPLE), {}, {})
+    assert config.mqtt is not None
+    assert config.mqtt.address == ("127.0.0.1", 1883)
+
+
+def test_bundled_example_names_every_key_with_its_default() -> None:
+    parts = re.split(r"(?m)^(?:# )?\[(\w+)\]", EXAMPLE)
+    texts = dict(zip(parts[1::2], parts[2::2], strict=True))
+    assert set(texts) == set(Config.__struct_fields__)
+    for section, kind in section_types().items():
+        shown = dict(re.findall(r"(?m)^(?:# )?(\w+) = (\S+)", texts[section]))
+        assert set(shown) == set(kind.__struct_fields__), section
+        for field in msgspec.structs.fields(kind):
+            if isinstance(field.default, bool | int | float):
+                assert shown[field.name] == str(field.default).lower(), f"{section}.{field.name}"

@@ -1,0 +1,190 @@
+"""The whole program as its users run it: a real broker, real clients, real recordings, a real process."""
+
+import contextlib
+import json
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.table import read_table
+from stream_rnn.sample import F32
+from tests.broker import Mosquitto, needs_mosquitto, running_mosquitto
+from tests.small import DaemonProcess, running_daemon, saved_model, small_model
+
+pytestmark = [
+    pytest.mark.mosquitto,
+    needs_mosquitto,
+    pytest.mark.skipif(shutil.which("mosquitto_pub") is None, reason="mosquitto-clients is not installed"),
+]
+
+PREDICTIONS = "stream_rnn/decoder/predictions/"
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with running_mosquitto(tmp_path, "allow_anonymous true\nmax_queued_messages 0\n") as running:
+        yield running
+
+
+class Subscriber:
+    """`mosquitto_sub`, subscribed before anything is published."""
+
+    def __init__(self, broker: Mosquitto, topic: str, count: int) -> None:
+        options = ["-t", topic, "-v", "-d", "-q", "1", "-C", str(count), "-W", "60"]
+        command = ["stdbuf", "-oL", "mosquitto_sub", "-p", str(broker.port), *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self._lines = iter(self._process.stdout)
+        next(line for line in self._lines if "received SUBACK" in line)
+
+    def payloads(self) -> list[dict[str, Any]]:
+        """The payload of each message, once there are `count` of them (or a minute passed)."""
+        found = [line.rstrip().partition(" ") for line in self._lines if line.startswith("stream_rnn/")]
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        assert self._process.wait(10) == 0, f"got only {len(found)} messages"
+        return [json.loads(payload) for _, _, payload in found]
+
+
+def publish(broker: Mosquitto, topic: str, payloads: list[str]) -> None:
+    """Each payload as a message of its own, by `mosquitto_pub`."""
+    command = ["mosquitto_pub", "-p", str(broker.port), "-t", topic, "-l", "-q", "1"]
+    subprocess.run(command, input="\n".join(payloads) + "\n", text=True, check=True, timeout=60)
+
+
+def by_hand(x: F32, seq: int) -> str:
+    """A sample as a person writes it."""
+    return f'{{"seq": {seq}, "x": [{", ".join(f"{value:g}" for value in x)}]}}'
+
+
+@contextlib.contextmanager
+def daemon_of(
+    broker: Mosquitto, folder: Path, *more: str, width: int = 5, bin: int = 1
+) -> Iterator[DaemonProcess]:  # noqa: A002 - the glossary's word
+    model = saved_model(folder, small_model(width, bin=bin))
+    url = f"mqtt://127.0.0.1:{broker.port}"
+    with running_daemon("--model", str(model), "--broker", url, "--set", "mqtt.qos=1", *more) as daemon:
+        yield daemon
+
+
+def ys(predictions: list[dict[str, Any]]) -> F32:
+    return np.array([prediction["y"] for prediction in predictions], dtype=np.float32)
+
+
+@pytest.mark.data
+def test_samples_by_hand_are_decoded_as_evaluate_decodes_them(
+    broker: Mosquitto, tmp_path: Path, shared_data: Path
+) -> None:
+    recording = read_table(shared_data / "indy_20160927_04.npz")
+    xs = recording.x[recording.is_test][:200]
+    with daemon_of(broker, tmp_path, width=30, bin=4):
+        subscriber = Subscriber(broker, PREDICTIONS + "#", len(xs))
+        publish(broker, "sensors/indy/samples", [by_hand(x, i) for i, x in enumerate(xs)])
+        got = subscriber.payloads()
+    assert [p["seq"] for p in got] == list(range(200))
+    assert got[0]["flags"] == ["reset", "warmup"]
+    assert got[4]["flags"] == []
+    assert got[0]["t_received_ns"] <= got[0]["t_stepped_ns"] <= got[0]["t_published_ns"]
+    np.testing.assert_array_equal(ys(got), Predictor.load(tmp_path / "model.safetensors").run(xs))
+
+
+def test_broker_restart_in_mid_stream_is_survived_and_the_gap_flagged(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    xs = np.random.default_rng(3).poisson(2, (30, 5)).astype(np.float32)
+    payloads = [by_hand(x, i) for i, x in enumerate(xs)]
+    with daemon_of(broker, tmp_path, "--set", "mqtt.backoff_max_s=0.2") as daemon:
+        first = Subscriber(broker, PREDICTIONS + "a", 10)
+        publish(broker, "sensors/a/samples", payloads[:10])
+        before = first.payloads()
+        broker.kill()
+        daemon.wait_for("disconnected")
+        daemon.lines.clear()
+        broker.start()
+        daemon.wait_for("connected")
+        second = Subscriber(broker, PREDICTIONS + "a", 15)
+        publish(broker, "sensors/a/samples", payloads[15:])
+        after = second.payloads()
+    assert [p["seq"] for p in before + after] == [*range(10), *range(15, 30)]
+    assert (after[0]["flags"], after[0]["missed"]) == (["gap"], 5)
+    held = np.concatenate([xs[:10], np.repeat(xs[9:10], 5, axis=0), xs[15:]])
+    offline = Predictor.load(tmp_path / "model.safetensors").run(held)
+    np.testing.assert_array_equal(ys(before + after), np.delete(offline, range(10, 15), axis=0))
+
+
+def test_thousand_malformed_payloads_between_good_ones_are_counted_by_reason(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    xs = np.random.default_rng(4).poisson(2, (250, 5)).astype(np.float32)
+    bad = ["{", '{"x": "five"}', "[1, 2, 3]", '{"seq": -1, "x": [1, 2, 3, 4, 5]}']
+    payloads = [text for i, x in enumerate(xs) for text in (by_hand(x, i), *bad)]
+    with daemon_of(broker, tmp_path) as daemon:
+        subscriber = Subscriber(broker, PREDICTIONS + "a", len(xs))
+        metrics = Subscriber(broker, "stream_rnn/decoder/metrics", 3)
+        publish(broker, "sensors/a/samples", payloads)
+        got = subscriber.payloads()
+        told = metrics.payloads()
+        assert daemon.stop() == 0
+    assert told[-1]["refused"] == {"syntax": 250, "fields": 500, "width": 250}
+    assert [p["seq"] for p in got] == list(range(250))
+    np.testing.assert_array_equal(ys(got), Predictor.load(tmp_path / "model.safetensors").run(xs))
+    assert daemon.lines[-1].endswith("250 samples stepped, 1000 refused")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_cleanly_and_says_offline(
+    broker: Mosquitto, tmp_path: Path, number: signal.Signals
+) -> None:
+    with daemon_of(broker, tmp_path) as daemon:
+        subscriber = Subscriber(broker, "stream_rnn/decoder/status", 2)
+        assert daemon.stop(number) == 0
+        states = [payload["status"] for payload in subscriber.payloads()]
+    assert states == ["online", "offline"]
+
+
+def test_killed_daemon_is_reported_offline_by_the_broker(broker: Mosquitto, tmp_path: Path) -> None:
+    with daemon_of(broker, tmp_path) as daemon:
+        subscriber = Subscriber(broker, "stream_rnn/decoder/status", 2)
+        daemon.process.kill()
+        online, offline = subscriber.payloads()
+    assert (online["status"], offline["status"]) == ("online", "offline")
+    assert online["session"] == offline["session"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (
+            ["missing.toml"],
+            2,
+            "stream-rnn: missing.toml: expected a config file, got No such file or directory",
+        ),
+        (
+            ["--model", "missing.safetensors", "--broker", "mqtt://127.0.0.1:1"],
+            1,
+            "stream-rnn: missing.safetensors: expected a model file, got no such file",
+        ),
+        (
+            ["--model", "m", "--broker", "http://x"],
+            2,
+            "stream-rnn: config: mqtt.url: expected mqtt://host[:port]",
+        ),
+        (
+            ["--model", "m", "--set", "mqtt.qos"],
+            2,
+            "stream-rnn: --set: expected SECTION.KEY=VALUE, got 'mqtt.qos'",
+        ),
+    ],
+)
+def test_mistake_ends_with_one_line(arguments: list[str], code: int, said: str) -> None:
+    daemon = DaemonProcess(*arguments)
+    assert daemon.wait() == code
+    assert len(daemon.lines) == 1
+    assert daemon.lines[0].startswith(said)
