@@ -1,7 +1,7 @@
 """The shape of the package, held by its source text: who imports whom, what is pure, who prints.
 
-The table is the one of docs/design.md. A row imports only from rows below it; the rooms of one row do not import
-each other.
+The table is the one of docs/design.md. A row imports only from rows below it; the rooms of one row do not
+import each other.
 """
 
 import ast
@@ -21,18 +21,21 @@ PACKAGE = "stream_rnn"
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("daemon", "training", "dashboard"),
-    ("state_store", "recordings", "announce"),
+    ("daemon", "training"),
+    ("inbox", "announce", "recordings"),
+    ("config",),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
-    ("session", "transports", "wire", "latency", "config", "inbox"),
+    ("session", "transports", "wire", "latency"),
     ("predictor",),
-    ("preprocess", "model"),
+    ("model",),
+    ("preprocess",),
     ("kernels",),
     ("sample", "errors", "demo"),
 )
+UNDRAWN = {"__main__", "__init__", "demo"}  # two names of Python's, and a file's path
 HEIGHT = {room: -row for row, rooms in enumerate(ROWS) for room in rooms}
 
-PURE = {"kernels", "model", "preprocess", "predictor", "session", "wire", "latency"}
+PURE = {"kernels", "model", "preprocess", "predictor", "session", "wire", "latency", "inbox"}
 IMPURE_MODULES = {"asyncio", "socket", "time", "random", "logging", "os", "threading"}
 KERNELS_IMPORT = {"numba", "numpy", "math"}
 TYPES_COME_FROM = {"typing", "collections", f"{PACKAGE}.sample"}
@@ -125,6 +128,16 @@ def test_rows_import_only_from_rows_below() -> None:
     fail_for(line for module in modules() for line in misplaced(module))
 
 
+def test_the_table_and_the_pure_rooms_are_those_of_the_design() -> None:
+    design = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    drawn = [row for rooms in ROWS if (row := " | ".join(r for r in rooms if r not in UNDRAWN))]
+    assert "```\n" + "\n".join(drawn) + "\n```" in design
+    pure = re.search(r"^`([a-z, ]+)` are pure: ([a-z,\s]+)\.", design, re.MULTILINE)
+    assert pure is not None
+    assert set(pure[1].split(", ")) == PURE
+    assert set(re.findall(r"\w+", pure[2])) - {"no"} == IMPURE_MODULES
+
+
 def test_every_room_stands_in_the_table() -> None:
     fail_for(f"{m.path}: {m.room!r} stands in no row" for m in modules() if m.room not in HEIGHT)
 
@@ -202,7 +215,9 @@ def test_only_the_command_line_prints() -> None:
         for module in modules()
         if module.room != "cli"
         for node in ast.walk(module.tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"print", "pprint"}
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in {"print", "pprint"}
     )
 
 

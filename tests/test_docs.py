@@ -37,8 +37,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Inbox(Limits, frozen=True, kw_only=True):
-    """What happens
-    when samples come too fast.
+    """What happens when samples come too fast.
+
+    Nothing is lost.
 
     Attributes:
         wait_s: How long.
@@ -113,7 +114,10 @@ def test_a_command_without_a_parser_is_refused() -> None:
 
 def test_every_section_has_a_table_of_its_keys() -> None:
     page = docs.config_page(Config, "TOOL_")
-    assert "\n## [inbox]\n\nWhat happens\nwhen samples come too fast.\n\n| key | type |" in page
+    assert (
+        "\n## [inbox]\n\nWhat happens when samples come too fast.\n\nNothing is lost.\n\n| key | type |"
+        in page
+    )
     assert "\n## [limits]\n\nWhat may wait.\n" in page
 
 
@@ -133,7 +137,7 @@ def test_a_row_gives_type_default_and_meaning(row: str) -> None:
 
 def test_the_page_gives_the_name_of_a_key_in_the_environment() -> None:
     page = docs.config_page(Config, "TOOL_")
-    assert "`TOOL_SECTION__KEY`, as in `TOOL_INBOX__SIZE`" in page
+    assert "`TOOL_SECTION__KEY`, as in\n`TOOL_INBOX__SIZE`." in page
 
 
 def test_a_key_without_a_meaning_is_refused() -> None:

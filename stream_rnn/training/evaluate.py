@@ -1,0 +1,127 @@
+"""How well a model decodes: a recording streamed sample by sample, as the daemon would, and scored."""
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_rnn.errors import RecordingError
+from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.table import Recording
+from stream_rnn.sample import F32
+from stream_rnn.training.windows import Rows, runs
+
+Choice: TypeAlias = Literal["test", "train", "all"]
+
+
+class Scores(msgspec.Struct, frozen=True):
+    """Measures of each output over the scored rows, by its name.
+
+    Attributes:
+        r2: Coefficient of determination.
+        rmse: Root mean squared error, in the output's unit.
+        correlation: Pearson's.
+        r2_mean: Mean of r2 over the outputs that vary.
+        rows: Rows scored.
+    """
+
+    r2: dict[str, float | None]
+    rmse: dict[str, float | None]
+    correlation: dict[str, float | None]
+    r2_mean: float | None
+    rows: int
+
+
+class Decoded(NamedTuple):
+    """What was predicted.
+
+    Attributes:
+        rows: Row numbers in the recording, (N,).
+        y: Predictions, (N, K).
+        truth: Targets of the same rows, `horizon` ahead, (N, K).
+    """
+
+    rows: NDArray[np.int64]
+    y: F32
+    truth: F32
+
+
+def check_fits(predictor: Predictor, recording: Recording) -> None:
+    """Refuse a recording that this model cannot read.
+
+    Raises:
+        RecordingError: Another number of features or targets.
+    """
+    for what, expected, got in (
+        ("features", predictor.inputs, recording.x.shape[1]),
+        ("targets", predictor.outputs, recording.y.shape[1]),
+    ):
+        if expected != got:
+            model = predictor.model.hash
+            raise RecordingError(
+                f"recording {recording.name}: expected {expected} {what} for model {model}, got {got}"
+            )
+
+
+def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decoded:
+    """Stream the chosen rows, each stretch of them from a fresh state: what a daemon publishes for these samples.
+
+    Raises:
+        RecordingError: The recording does not fit the model, or has no such rows.
+    """
+    check_fits(predictor, recording)
+    rows = chosen_rows(recording, choice)
+    horizon = predictor.model.card.horizon
+    parts = []
+    for first, end in runs(rows, recording.spans()):
+        predictor.reset("evaluate")
+        ys = predictor.run(recording.x[first:end], stream="evaluate")
+        truth = np.full_like(ys, np.nan)
+        truth[: len(ys) - horizon] = recording.y[first + horizon : end]
+        parts.append((np.arange(first, end), ys, truth))
+    predictor.reset("evaluate")
+    if not parts:
+        raise RecordingError(f"recording {recording.name}: expected {choice} rows, got none")
+    numbers, ys, truths = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Decoded(numbers, ys, truths)
+
+
+def chosen_rows(recording: Recording, choice: Choice) -> Rows:
+    """Which rows are streamed, (T,)."""
+    if choice == "all":
+        return np.ones_like(recording.is_test)
+    return recording.is_test if choice == "test" else ~recording.is_test
+
+
+def score(decoded: Decoded, names: tuple[str, ...]) -> Scores:
+    """Measure predictions against the truth; rows without a target are left out.
+
+    Raises:
+        RecordingError: There is no target at all.
+    """
+    if not np.isfinite(decoded.truth).any():
+        raise RecordingError("evaluation: expected targets to score against, got none")
+    columns = [_measures(decoded.truth[:, k], decoded.y[:, k]) for k in range(len(names))]
+    r2s, rmses, correlations = zip(*columns, strict=True)
+    known = [value for value in r2s if value is not None]
+    return Scores(
+        r2=dict(zip(names, r2s, strict=True)),
+        rmse=dict(zip(names, rmses, strict=True)),
+        correlation=dict(zip(names, correlations, strict=True)),
+        r2_mean=float(np.mean(known)) if known else None,
+        rows=len(decoded.rows),
+    )
+
+
+def _measures(truth: F32, predicted: F32) -> tuple[float | None, float | None, float | None]:
+    """R2, root mean squared error, correlation of one output."""
+    rows = np.isfinite(truth)
+    y, p = truth[rows].astype(np.float64), predicted[rows].astype(np.float64)
+    if not len(y):
+        return None, None, None
+    rmse = float(np.sqrt(np.mean((y - p) ** 2)))
+    spread = np.sum((y - y.mean()) ** 2)
+    r2 = float(1.0 - np.sum((y - p) ** 2) / spread) if spread > 0 else None
+    varies = spread > 0 and p.std() > 0
+    return r2, rmse, float(np.corrcoef(y, p)[0, 1]) if varies else None
