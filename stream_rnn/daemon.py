@@ -73,7 +73,9 @@ class Daemon:
             transport = MqttTransport(mqtt, will=will, on_connect=self.births, report=self.happened)
             self.add("mqtt", Source(transport, mqtt.wire, transport, mqtt.publish_qos))
         if (tcp := self._config.tcp) is not None:
-            self.add("tcp", Source(TcpServer(tcp, report=self.happened, on_close=self.sessions.drop), tcp.codec))
+            self.add(
+                "tcp", Source(TcpServer(tcp, report=self.happened, on_close=self.sessions.drop), tcp.codec)
+            )
 
     def add(self, name: str, source: Source) -> None:
         """Serve one more source."""

@@ -129,7 +129,7 @@ class Predictor:
     >>> y.shape, y.dtype
     ((2,), dtype('float32'))
     >>> predictor.model.card.outputs[0]
-    Channel(name='vx', unit='cm/s')
+    Channel(name='velocity_x', unit='cm/s')
 
     Streams do not share memory; one without a name is a stream like any other:
 

@@ -19,7 +19,9 @@ from stream_rnn.predictor import with_golden
 from stream_rnn.preprocess import Missing
 
 
-def small_model(inputs: int = 5, outputs: int = 2, *, bin: int = 1, missing: Missing = "hold") -> Model:  # noqa: A002 - the glossary's word
+def small_model(
+    inputs: int = 5, outputs: int = 2, *, bin_samples: int = 1, missing: Missing = "hold"
+) -> Model:
     """A GRU under an LSTM with seeded weights, for samples around 2."""
     rng = np.random.default_rng(1)
     architecture = Architecture(inputs=inputs, layers=(Layer("gru", 7), Layer("lstm", 6)), outputs=outputs)
@@ -28,14 +30,14 @@ def small_model(inputs: int = 5, outputs: int = 2, *, bin: int = 1, missing: Mis
         inputs=tuple(Channel(f"unit{i}", "spikes") for i in range(inputs)),
         outputs=tuple(Channel(f"v{i}", "cm/s") for i in range(outputs)),
         rate_hz=100.0,
-        bin=bin,
+        bin=bin_samples,
         missing=missing,
         horizon=0,
     )
     model = Model(
         card=card,
         weights=(rng.standard_normal(weights_size(architecture.plan())) * 0.4).astype(np.float32),
-        mean=np.full(inputs, 2.0 * bin, dtype=np.float32),
+        mean=np.full(inputs, 2.0 * bin_samples, dtype=np.float32),
         std=np.full(inputs, 1.5, dtype=np.float32),
         golden_x=np.empty((0, inputs), dtype=np.float32),
         golden_y=np.empty((0, outputs), dtype=np.float32),

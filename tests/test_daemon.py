@@ -139,7 +139,7 @@ async def test_metrics_tell_rates_counts_and_latency_of_every_stage() -> None:
     async with serving(daemon={"metrics_s": 0.05}) as (_, transport):
         transport.feed("a", json(XS[0], 0, t_ns=1), json(XS[1], 0, t_ns=1), b"{")
         async with asyncio.timeout(5):
-            while not told(transport, "metrics"):
+            while not told(transport, "metrics"):  # noqa: ASYNC110 - nobody sets an event then
                 await asyncio.sleep(0)
         metrics = told(transport, "metrics")[0]
     assert metrics["samples"]["stepped"] == 1
@@ -201,7 +201,7 @@ async def test_idle_stream_is_forgotten_and_its_next_prediction_flagged() -> Non
     async with serving(stream={"idle_s": 0.01}) as (daemon, transport):
         transport.feed("a", json(XS[0]), json(XS[1]))
         async with asyncio.timeout(5):
-            while "a" in daemon.sessions:
+            while "a" in daemon.sessions:  # noqa: ASYNC110 - nobody sets an event then
                 await asyncio.sleep(0)
         transport.feed("a", json(XS[0]))
         first, second, third = predictions(transport, "a")

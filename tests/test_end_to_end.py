@@ -66,9 +66,9 @@ def by_hand(x: F32, seq: int) -> str:
 
 @contextlib.contextmanager
 def daemon_of(
-    broker: Mosquitto, folder: Path, *more: str, width: int = 5, bin: int = 1
-) -> Iterator[DaemonProcess]:  # noqa: A002 - the glossary's word
-    model = saved_model(folder, small_model(width, bin=bin))
+    broker: Mosquitto, folder: Path, *more: str, width: int = 5, bin_samples: int = 1
+) -> Iterator[DaemonProcess]:
+    model = saved_model(folder, small_model(width, bin_samples=bin_samples))
     url = f"mqtt://127.0.0.1:{broker.port}"
     with running_daemon("--model", str(model), "--broker", url, "--set", "mqtt.qos=1", *more) as daemon:
         yield daemon
@@ -84,7 +84,7 @@ def test_samples_by_hand_are_decoded_as_evaluate_decodes_them(
 ) -> None:
     recording = read_table(shared_data / "indy_20160927_04.npz")
     xs = recording.x[recording.is_test][:200]
-    with daemon_of(broker, tmp_path, width=30, bin=4):
+    with daemon_of(broker, tmp_path, width=30, bin_samples=4):
         subscriber = Subscriber(broker, PREDICTIONS + "#", len(xs))
         publish(broker, "sensors/indy/samples", [by_hand(x, i) for i, x in enumerate(xs)])
         got = subscriber.payloads()

@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+SEED = 7  # the simulated animal: which units there are and what each of them is tuned to
+UNITS = 64
+
 
 def demo_model() -> Path:
     """Where the bundled model file is."""

@@ -1,4 +1,4 @@
-"""Products with a weight matrix, each output summed in the order of its inputs: same bits for one row or many."""
+"""Products with a weight matrix, summed in the order of the inputs: the same bits for one row or many."""
 
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.sample import F32

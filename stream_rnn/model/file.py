@@ -1,4 +1,4 @@
-"""One `.safetensors` file a model: arrays, a JSON card, a digest over both. Nothing in it is ever executed."""
+"""One `.safetensors` file a model: arrays, a JSON card, a digest. Nothing in it is ever executed."""
 
 from pathlib import Path
 

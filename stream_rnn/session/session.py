@@ -108,7 +108,7 @@ class Session:
         return self._release(clock)
 
     def reset(self) -> None:
-        """Start the hidden state anew; the next prediction is flagged `reset`. What waits counts as missed."""
+        """Start the hidden state anew; the next prediction is flagged. What waits counts as missed."""
         self._count("resets")
         self._count("missed", len(self._waiting))
         self._waiting.clear()

@@ -80,8 +80,5 @@ class Sessions:
             raise SampleError(
                 "streams", f"stream {stream!r}: expected at most {self._max_streams} streams, got one more"
             )
-        session = self._table[stream] = Session(
-            stream, self._predictor, self._rules, self._run, self.totals
-        )
+        session = self._table[stream] = Session(stream, self._predictor, self._rules, self._run, self.totals)
         return session
-

@@ -65,7 +65,7 @@ def check_fits(predictor: Predictor, recording: Recording) -> None:
 
 
 def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decoded:
-    """Stream the chosen rows, each stretch of them from a fresh state: what a daemon publishes for these samples.
+    """Stream the chosen rows, each stretch from a fresh state: what a daemon publishes for these samples.
 
     Raises:
         RecordingError: The recording does not fit the model, or has no such rows.
@@ -79,12 +79,17 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
         ys = predictor.run(recording.x[first:end], stream="evaluate")
         truth = np.full_like(ys, np.nan)
         truth[: len(ys) - horizon] = recording.y[first + horizon : end]
-        parts.append((np.arange(first, end), ys, truth))
+        parts.append(Decoded(np.arange(first, end), ys, truth))
     predictor.reset("evaluate")
     if not parts:
         raise RecordingError(f"recording {recording.name}: expected {choice} rows, got none")
-    numbers, ys, truths = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Decoded(numbers, ys, truths)
+    return merge(parts)
+
+
+def merge(parts: list[Decoded]) -> Decoded:
+    """Several recordings' predictions as one."""
+    rows, ys, truths = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Decoded(rows, ys, truths)
 
 
 def chosen_rows(recording: Recording, choice: Choice) -> Rows:

@@ -1,7 +1,8 @@
 """The fit: random windows, truncated backpropagation through time, Adam, the best epoch by validation.
 
-The batch is cut into a fixed number of shards, each with random numbers of its own: the result depends on the seed
-alone, not on the number of cores.
+What is kept is a running mean of the weights (Polyak & Juditsky 1992): it validates steadier than the last
+update. The batch is cut into a fixed number of shards, each with random numbers of its own: the result
+depends on the seed alone, not on the number of cores.
 """
 
 from collections.abc import Callable
@@ -26,6 +27,8 @@ from stream_rnn.training.windows import Data, Windows, features, gather, runs, s
 SHARDS = 2
 WARM_SHARE = 0.25  # first part of a window: its state is still settling, so it is not scored
 GOLDEN_ROWS = 16
+LEAST_UPDATES = 10  # in an epoch: a minute of data needs as many steps as an hour to get anywhere
+AVERAGING = 0.01  # of each update in the running mean of the weights, which is what is validated and kept
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
@@ -153,12 +156,13 @@ class _Run:
         self._windows = Windows(inputs, targets, stretches, steps, bin_rows)
         self._scored_from = int(steps * WARM_SHARE)
         scored = options.batch * (steps - self._scored_from) * bin_rows
-        self._updates = max(1, round(int(data.train.sum()) / scored))
+        self._updates = max(LEAST_UPDATES, round(int(data.train.sum()) / scored))
         self._warm = steps * bin_rows
         self._rng, *self._shard_rngs = np.random.default_rng(options.seed).spawn(1 + SHARDS)
         self._dropout = Dropout(options.dropout, options.dropout)
         self.weights, decay = initial_weights(plan, options.weight_decay, self._rng)
         self._adam = Adam(decay)
+        self._average = self.weights.copy()
 
     def best_of_all(self, progress: Callable[[Epoch], None]) -> tuple[F32, list[Epoch]]:
         """Fit; return the weights of the best epoch, for targets in their own units, and every epoch."""
@@ -189,6 +193,8 @@ class _Run:
             clip(dweights, self._options.clip)
             progress = done / (self._options.epochs * self._updates)
             self._adam.step(self.weights, dweights, cosine(self._options.learning_rate, progress))
+            share = np.float32(max(AVERAGING, 1.0 / (done + 1)))
+            self._average += share * (self.weights - self._average)
             losses.append(loss)
         return float(np.mean(losses))
 
@@ -232,8 +238,8 @@ class _Run:
         return next(span.start for span in self._data.spans if span.start <= row < span.stop)
 
     def _in_units(self) -> F32:
-        """A copy of the weights whose linear readout answers in the targets' own units."""
-        weights = self.weights.copy()
+        """A copy of the averaged weights whose linear readout answers in the targets' own units."""
+        weights = self._average.copy()
         if self._options.readout == "linear":
             readout = views(self._plan, weights)[-1]
             readout["W"] *= self._spread
@@ -243,7 +249,7 @@ class _Run:
 
 
 def _target_scale(data: Data, readout: Readout) -> tuple[F32, F32]:
-    """Mean and standard deviation of the targets in the training rows; 0 and 1 where they must stay as they are."""
+    """Mean and standard deviation of the training targets; 0 and 1 where they must stay as they are."""
     K = data.y.shape[1]
     if readout != "linear":
         return np.zeros(K, dtype=np.float32), np.ones(K, dtype=np.float32)
@@ -274,4 +280,5 @@ def r2(truth: F32, predicted: F32) -> F32:
     wrong = np.nansum((y - p) ** 2, axis=0)
     spread = np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0)
     ratio = np.divide(wrong, spread, out=np.full_like(wrong, np.nan), where=spread > 0)
-    return (1.0 - ratio).astype(np.float32)
+    result: F32 = (1.0 - ratio).astype(np.float32)
+    return result

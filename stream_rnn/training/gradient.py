@@ -94,12 +94,14 @@ def gradient(
     accumulate_rows(top, layers[-1]["W"], ys)
     _activate_rows(int(plan[-1, ACTIVATION]), ys)
 
-    errors = ys - Y.reshape(T * B, K)
-    errors[: scored_from * B] = 0.0
-    scored = np.isfinite(errors)
-    errors[~scored] = 0.0
-    count = int(scored[scored_from * B :].sum())
+    targets = Y.reshape(T * B, K)
+    scored = np.isfinite(targets)  # asked of the target alone: a network that diverged must show in the loss
+    scored[: scored_from * B] = False
+    errors = np.where(scored, ys - targets, np.float32(0.0))
+    count = int(scored.sum())
     loss = 0.5 * float(np.sum(np.square(errors, dtype=np.float64)))
+    if not np.isfinite(loss):
+        return loss, count  # the caller stops; there is no gradient to speak of
 
     dz = _through_activation(int(plan[-1, ACTIVATION]), ys, errors)
     accumulate_outer(top, dz, dlayers[-1]["W"])

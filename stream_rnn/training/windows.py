@@ -76,6 +76,7 @@ def gather(recordings: list[Recording], horizon: int, validation: float) -> Data
             at = spans[-1].stop
             ahead = np.full_like(recording.y[rows], np.nan)
             ahead[: len(ahead) - horizon] = recording.y[rows][horizon:]
+            ahead[~np.isfinite(ahead)] = np.nan
             targets.append(ahead)
             fit, choose = _split(~recording.is_test[rows], validation)
             train.append(fit)
@@ -109,12 +110,15 @@ def _split(rows: Rows, share: float) -> tuple[Rows, Rows]:
 
 
 def scale(data: Data, bin_rows: int, missing: Missing) -> Preprocess:
-    """The preprocessing of these data: mean and standard deviation of each binned feature over the training rows."""
-    finite = np.where(np.isfinite(data.x), data.x, np.nan)[data.train]
+    """The preprocessing of these data: mean and deviation of each binned feature over the training rows."""
+    whole = data.train.copy()
+    for span in data.spans:
+        whole[span.start : span.start + bin_rows - 1] = False  # their bins are not full
+    finite = np.where(np.isfinite(data.x), data.x, np.nan)[whole]
     counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
     centre = (bin_rows * np.nansum(finite, axis=0, dtype=np.float64) / counts).astype(np.float32)
     rough = Preprocess(bin_rows, missing, centre, np.ones_like(centre))
-    sums = features(rough, data)[data.train].astype(np.float64)
+    sums = features(rough, data)[whole].astype(np.float64)
     mean = (centre + sums.mean(axis=0)).astype(np.float32)
     return Preprocess(bin_rows, missing, mean, sums.std(axis=0).astype(np.float32))
 
