@@ -5,16 +5,21 @@ import json
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from stream_rnn.model.file import save_model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import read_table
 from stream_rnn.sample import F32
+from stream_rnn.training.evaluate import decode, score
+from stream_rnn.training.fit import Options, fit
 from tests.broker import Mosquitto, needs_mosquitto, running_mosquitto
 from tests.small import DaemonProcess, running_daemon, saved_model, small_model
 
@@ -93,6 +98,30 @@ def test_samples_by_hand_are_decoded_as_evaluate_decodes_them(
     assert got[4]["flags"] == []
     assert got[0]["t_received_ns"] <= got[0]["t_stepped_ns"] <= got[0]["t_published_ns"]
     np.testing.assert_array_equal(ys(got), Predictor.load(tmp_path / "model.safetensors").run(xs))
+
+
+@pytest.mark.data
+def test_whole_test_part_arrives_in_order_and_scores_as_evaluate_says(
+    broker: Mosquitto, tmp_path: Path, shared_data: Path
+) -> None:
+    recording = read_table(shared_data / "indy_20160927_04.npz")
+    model = fit([recording], Options(seed=1, epochs=12), lambda _: None).model
+    save_model(model, tmp_path / "trained.safetensors")
+    offline = decode(Predictor(model), recording, "test")
+    url, qos = f"mqtt://127.0.0.1:{broker.port}", ("--set", "mqtt.qos=1", "--set", "mqtt.publish_qos=1")
+    with running_daemon("--model", str(tmp_path / "trained.safetensors"), "--broker", url, *qos):
+        subscriber = Subscriber(broker, PREDICTIONS + "indy", len(offline.y))
+        xs = recording.x[recording.is_test]
+        began = time.monotonic()
+        publish(broker, "sensors/indy/samples", [by_hand(x, i) for i, x in enumerate(xs)])
+        got = subscriber.payloads()
+        seconds = time.monotonic() - began
+    assert [p["seq"] for p in got] == list(range(len(xs)))
+    np.testing.assert_array_equal(ys(got), offline.y)
+    live = msgspec.structs.asdict(score(offline._replace(y=ys(got)), recording.y_names))
+    assert live == msgspec.structs.asdict(score(offline, recording.y_names))
+    assert live["r2_mean"] > 0.4  # trained for two seconds only
+    assert seconds < len(xs) / recording.rate_hz
 
 
 def test_broker_restart_in_mid_stream_is_survived_and_the_gap_flagged(

@@ -14,6 +14,8 @@ from stream_rnn.sample import F32
 from stream_rnn.wire.fields import flag_names
 
 STREAMS_SHOWN = 12
+WIDE = 100  # columns; on a narrower terminal the table leaves out what the traces show
+TRACE_S = 6.0
 PREDICTED, TRUE = "bright_cyan", "grey62"
 STATUS_STYLE = {"online": "bold green", "offline": "bold red"}
 DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # braille bits by row and column of a cell
@@ -28,9 +30,9 @@ def screen(board: Board, now_ns: int, width: int) -> RenderableType:
         width: Columns of the terminal.
     """
     busiest = board.busiest(STREAMS_SHOWN)
-    parts: list[RenderableType] = [header(board), streams_table(board, now_ns)]
+    parts: list[RenderableType] = [header(board), streams_table(board, now_ns, wide=width >= WIDE)]
     if busiest:
-        parts.append(traces(board, busiest[0][0], busiest[0][1], width - 4))
+        parts.append(traces(board, busiest[0][0], busiest[0][1], now_ns, width - 4))
     parts.append(latency_table(board))
     if board.events:
         last = board.events[-1]
@@ -51,19 +53,25 @@ def header(board: Board) -> Text:
     return text
 
 
-def streams_table(board: Board, now_ns: int) -> Table:
+def streams_table(board: Board, now_ns: int, *, wide: bool) -> Table:
     """One row a stream: the last prediction, the truth, and how it goes."""
     table = Table(expand=True, box=None, pad_edge=False, header_style="dim")
-    table.add_column("stream", style="bold")
+    table.add_column("stream", style="bold", no_wrap=True, overflow="ellipsis", max_width=24 if wide else 10)
     outputs = board.outputs
     for name, unit in outputs:
-        table.add_column(f"{name} {unit}".strip(), justify="right", style=PREDICTED)
-        table.add_column("truth", justify="right", style=TRUE)
-        table.add_column("R2", justify="right")
-    for heading in ("Hz", "gaps", "missed", "p50 us", "p99 us", "flags"):
-        table.add_column(heading, justify="right")
+        table.add_column(f"{name} {unit}".strip() if wide else name, justify="right", style=PREDICTED)
+        if wide:
+            table.add_column("truth", justify="right", style=TRUE)
+        table.add_column("R2", justify="right", no_wrap=True)
+    headings = ("Hz", "gaps", "missed", "p50 us", "p99 us", "flags")
+    for heading in headings if wide else headings[:-1]:
+        table.add_column(heading, justify="right", no_wrap=heading != "flags")
     for name, stream in board.busiest(STREAMS_SHOWN):
-        table.add_row(name, *_outputs(stream, len(outputs)), *_state(stream, now_ns))
+        cells, state = _outputs(stream, len(outputs)), _state(stream, now_ns)
+        if not wide:
+            cells = [cell for i, cell in enumerate(cells) if i % 3 != 1]
+            state.pop()
+        table.add_row(name, *cells, *state)
     more = len(board.streams) - STREAMS_SHOWN
     if more > 0:
         table.add_row(Text(f"and {more} more", style="dim"))
@@ -88,10 +96,11 @@ def _state(stream: StreamBoard, now_ns: int) -> list[str]:
     return [rate, str(stream.gaps), str(stream.missed), _number(p50, 0), _number(p99, 0), flags]
 
 
-def traces(board: Board, name: str, stream: StreamBoard, width: int) -> Panel:
+def traces(board: Board, name: str, stream: StreamBoard, now_ns: int, width: int) -> Panel:
     """The last seconds of each output of one stream, the truth behind the prediction."""
     points = max(2 * (width - 2), 2)
-    recent = list(stream.trace)[-points:]
+    every = max(1, round(stream.rate_hz(now_ns) * TRACE_S / points))  # by seq, so that the dots stand still
+    recent = [(seq, y) for seq, y in stream.trace if seq % every == 0][-points:]
     seqs = [seq for seq, _ in recent]
     parts: list[RenderableType] = []
     names = board.outputs or [(f"y{k}", "") for k in range(len(recent[0][1]) if recent else 0)]

@@ -1,7 +1,7 @@
 """A recording or a simulated cortex as a live stream: each sample published when it is due, and its truth.
 
-Sample i is due at start + i / rate on the monotonic clock, never a sleep after the last one: lateness does not
-add up. `t_ns` is the time a sample was due, so latency measured from it leaves nothing out.
+Sample i is due at start + i / rate on the monotonic clock, never a sleep after the last one: lateness does
+not add up. `t_ns` is the time a sample was due, so latency measured from it leaves nothing out.
 """
 
 import asyncio

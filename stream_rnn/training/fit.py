@@ -206,9 +206,10 @@ class _Run:
             dweights = np.zeros_like(self.weights)
             x, y = np.ascontiguousarray(X[:, cuts[i]]), np.ascontiguousarray(Y[:, cuts[i]])
             rng = self._shard_rngs[i]
-            loss, count = gradient(
-                self._plan, self.weights, x, y, self._scored_from, self._dropout, rng, dweights
-            )
+            with np.errstate(over="ignore", invalid="ignore"):  # a fit that diverges is told by its loss
+                loss, count = gradient(
+                    self._plan, self.weights, x, y, self._scored_from, self._dropout, rng, dweights
+                )
             return loss, count, dweights
 
         parts = list(pool.map(shard, range(SHARDS)))
