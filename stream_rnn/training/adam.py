@@ -64,7 +64,7 @@ class Adam:
 
 def clip(gradient: F32, limit: float) -> float:
     """Scale the gradient in place so that its norm is at most `limit`; return the norm it had."""
-    norm = math.sqrt(float(np.dot(gradient, gradient)))
+    norm = math.sqrt(float(np.sum(np.square(gradient, dtype=np.float64))))
     if norm > limit:
         gradient *= np.float32(limit / norm)
     return norm

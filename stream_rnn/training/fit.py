@@ -185,12 +185,12 @@ class _Run:
             done = (number - 1) * self._updates + update
             X, Y = self._windows.draw(self._rng, self._options.batch)
             loss, dweights = self._gradient(X, Y, pool)
-            if not np.isfinite(loss):
+            norm = clip(dweights, self._options.clip)
+            if not (np.isfinite(loss) and np.isfinite(norm)):
                 rate = self._options.learning_rate
                 raise StreamRnnError(
                     f"training: epoch {number}: expected a finite loss, got {loss} (rate {rate})"
                 )
-            clip(dweights, self._options.clip)
             progress = done / (self._options.epochs * self._updates)
             self._adam.step(self.weights, dweights, cosine(self._options.learning_rate, progress))
             share = np.float32(max(AVERAGING, 1.0 / (done + 1)))

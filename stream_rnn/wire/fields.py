@@ -68,13 +68,11 @@ def to_samples(payload: Payload, stream: str) -> list[Sample]:
     """The samples of one decoded payload.
 
     Raises:
-        WireError: A mixed or empty array, or a number beyond float32.
+        WireError: A mixed or empty array.
     """
     if isinstance(payload, SampleFields):
         return [Sample(payload.stream or stream, payload.seq, payload.t_ns, to_floats(payload.x))]
-    if not payload:
-        raise WireError("fields", f"stream {stream!r}: expected at least one feature, got an empty array")
-    if isinstance(payload[0], OpenBciFields):
+    if payload and isinstance(payload[0], OpenBciFields):
         return [_from_openbci(element, stream) for element in payload]
     return [Sample(stream, None, None, to_floats(payload))]
 
@@ -87,6 +85,8 @@ def _from_openbci(element: OpenBciFields | Value, stream: str) -> Sample:
 
 def to_floats(values: list[Value] | list[OpenBciFields | Value]) -> F32:
     """Float32 features; null becomes NaN, what is beyond float32 becomes infinite (a missing value too)."""
+    if not values:
+        raise WireError("fields", "sample: expected at least one feature, got an empty array")
     try:
         with np.errstate(over="ignore"):
             return np.array(values, dtype=np.float32)

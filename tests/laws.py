@@ -1,0 +1,108 @@
+"""The laws that every network obeys, whatever its cells. Each raises AssertionError where it is broken."""
+
+import numpy as np
+
+from stream_rnn.kernels import network
+from stream_rnn.kernels.elman import elman_forward
+from stream_rnn.kernels.gru import gru_forward
+from stream_rnn.kernels.lstm import lstm_forward
+from stream_rnn.model.architecture import Architecture
+from stream_rnn.model.model import split_weights
+from stream_rnn.sample import F32, I64
+from tests import reference
+
+TOLERANCE = 2e-5  # from float64, over a thousand steps, for outputs of the order of one
+
+
+class Made:
+    """A network with seeded weights, and inputs for it."""
+
+    def __init__(self, architecture: Architecture, steps: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.architecture = architecture
+        self.plan: I64 = architecture.plan()
+        size = network.weights_size(self.plan)
+        spread = 0.8 / np.sqrt(max(layer.units for layer in architecture.layers))
+        self.weights: F32 = (rng.standard_normal(size) * spread).astype(np.float32)
+        self.xs: F32 = rng.standard_normal((steps, architecture.inputs)).astype(np.float32)
+
+    def state(self) -> F32:
+        return np.zeros(network.state_size(self.plan), dtype=np.float32)
+
+    def scratch(self) -> F32:
+        return np.full(network.scratch_size(self.plan), np.nan, dtype=np.float32)
+
+    def run(self, xs: F32, state: F32 | None = None) -> F32:
+        ys = np.empty((len(xs), self.architecture.outputs), dtype=np.float32)
+        network.run(self.plan, self.weights, xs, self.state() if state is None else state, self.scratch(), ys)
+        return ys
+
+    def step(self, x: F32, state: F32) -> F32:
+        y = np.empty(self.architecture.outputs, dtype=np.float32)
+        network.step(self.plan, self.weights, x, state, self.scratch(), y)
+        return y
+
+
+def run_equals_repeated_step(made: Made) -> None:
+    state = made.state()
+    stepped = np.array([made.step(x, state) for x in made.xs])
+    np.testing.assert_array_equal(made.run(made.xs), stepped)
+
+
+def a_cut_sequence_equals_the_whole(made: Made) -> None:
+    state, cut = made.state(), len(made.xs) // 3
+    parts = [made.run(made.xs[:cut], state), made.run(made.xs[cut:], state)]
+    np.testing.assert_array_equal(np.concatenate(parts), made.run(made.xs))
+
+
+def many_streams_equal_one_by_one(made: Made) -> None:
+    S, K = 5, made.architecture.outputs
+    xs = made.xs[: 4 * S].reshape(4, S, -1)
+    states = np.zeros((S, network.state_size(made.plan)), dtype=np.float32)
+    alone = [made.state() for _ in range(S)]
+    for row in xs:
+        ys = np.empty((S, K), dtype=np.float32)
+        network.step_streams(made.plan, made.weights, row, states, made.scratch(), ys)
+        singles = np.array([made.step(x, state) for x, state in zip(row, alone, strict=True)])
+        np.testing.assert_array_equal(ys, singles)
+    np.testing.assert_array_equal(states, np.array(alone))
+
+
+def float32_stays_near_float64(made: Made) -> None:
+    twin = reference.Network(made.architecture, split_weights(made.architecture, made.weights))
+    np.testing.assert_allclose(
+        made.run(made.xs), twin.run(made.xs.astype(np.float64)), atol=TOLERANCE, rtol=0
+    )
+
+
+def training_pass_equals_repeated_step(made: Made) -> None:
+    """The forward pass of training keeps the very hidden states that single steps go through."""
+    layer, T = made.architecture.layers[0], 20
+    H, kind = layer.units, layer.kind
+    named = split_weights(made.architecture, made.weights)
+    W, U, b = (named[f"layers.0.{name}"] for name in ("W", "U", "b"))
+    X = np.ascontiguousarray(made.xs[: 3 * T].reshape(T, 3, -1))
+    zero, hs = np.zeros((3, H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
+    if kind == network.LSTM:
+        cs, gates = np.empty((T, 3, 2 * H), dtype=np.float32), np.empty((T, 3, 4 * H), dtype=np.float32)
+        lstm_forward(X, W, U, b, zero, zero, hs, cs, gates)
+    elif layer.cell == "gru":
+        gates, recurrent = np.empty((T, 3, 3 * H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
+        after = kind == network.GRU_RESET_AFTER
+        gru_forward(X, W, U, named["layers.0.U_n"], b, after, zero, hs, gates, recurrent)
+    else:
+        elman_forward(X, W, U, b, kind == network.ELMAN_RELU, zero, hs)
+    for i in range(3):
+        state = made.state()
+        for t in range(T):
+            made.step(X[t, i], state)
+            np.testing.assert_array_equal(hs[t, i], state[:H])
+
+
+LAWS = (
+    run_equals_repeated_step,
+    a_cut_sequence_equals_the_whole,
+    many_streams_equal_one_by_one,
+    float32_stays_near_float64,
+    training_pass_equals_repeated_step,
+)

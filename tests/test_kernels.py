@@ -1,0 +1,119 @@
+"""Every law over every cell, depth and awkward size; and what a step costs: nothing but time."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from stream_rnn.kernels import network
+from stream_rnn.kernels.activations import softmax, tanh
+from stream_rnn.model.architecture import Architecture, Layer, Readout
+from stream_rnn.sample import F32
+from tests import laws
+from tests.laws import LAWS, Made
+
+CELLS = {
+    "elman": Layer("elman", 17),
+    "elman relu": Layer("elman", 17, activation="relu"),
+    "gru": Layer("gru", 17),
+    "gru reset before": Layer("gru", 17, reset="before"),
+    "lstm": Layer("lstm", 17),
+}
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_every_cell_and_depth_obeys(cell: str, depth: int, law: Callable[[Made], None]) -> None:
+    law(Made(Architecture(inputs=5, layers=(CELLS[cell],) * depth, outputs=2), 100))
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize(("inputs", "units", "outputs"), [(1, 1, 1), (3, 64, 7), (96, 33, 2), (16, 1, 3)])
+def test_awkward_sizes_obey(inputs: int, units: int, outputs: int, law: Callable[[Made], None]) -> None:
+    layers = (Layer("lstm", units), Layer("gru", units + 2), Layer("elman", units))
+    law(Made(Architecture(inputs=inputs, layers=layers, outputs=outputs), 100))
+
+
+@pytest.mark.parametrize("readout", ["linear", "tanh", "sigmoid", "softmax"])
+def test_every_readout_obeys(readout: Readout) -> None:
+    made = Made(Architecture(inputs=4, layers=(Layer("gru", 9),), outputs=3, readout=readout), 100)
+    for law in LAWS:
+        law(made)
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_thousand_steps_stay_near_float64(cell: str) -> None:
+    laws.float32_stays_near_float64(Made(Architecture(inputs=8, layers=(CELLS[cell],), outputs=2), 1000))
+
+
+def test_thousand_units_stay_near_float64() -> None:
+    laws.float32_stays_near_float64(
+        Made(Architecture(inputs=8, layers=(Layer("lstm", 1024),), outputs=2), 20)
+    )
+
+
+def test_nan_in_the_input_reaches_the_output() -> None:
+    made = Made(Architecture(inputs=5, layers=(CELLS["lstm"],), outputs=2), 10)
+    made.xs[4, 2] = np.nan
+    ys = made.run(made.xs)
+    assert np.isfinite(ys[:4]).all()
+    assert np.isnan(ys[4:]).all()
+
+
+def test_one_compiled_step_serves_every_network() -> None:
+    for layers in ((CELLS["lstm"],), (CELLS["gru"], CELLS["elman"])):
+        laws.run_equals_repeated_step(Made(Architecture(inputs=2, layers=layers, outputs=1), 3))
+    assert len(network.step.signatures) == 1  # type: ignore[attr-defined]  # numba's, behind the plain type
+
+
+ALLOCATIONS = """
+import numpy as np
+from numba.core.runtime import rtsys
+from tests.laws import Made
+from stream_rnn.kernels import network
+from stream_rnn.model.architecture import Architecture, Layer
+
+layers = (Layer("lstm", 17), Layer("gru", 9), Layer("gru", 8, reset="before"), Layer("elman", 5))
+made = Made(Architecture(inputs=5, layers=layers, outputs=2, readout="softmax"), 10)
+state, scratch, y = made.state(), made.scratch(), np.empty(2, dtype=np.float32)
+arrays = (made.plan, made.weights, made.xs[0], state, scratch, y)
+network.step(*arrays)
+before = rtsys.get_allocation_stats().alloc
+for _ in range(100):
+    network.step(*arrays)
+print((rtsys.get_allocation_stats().alloc - before) / 100 - len(arrays))
+"""
+
+
+def test_step_allocates_nothing() -> None:
+    environment = os.environ | {"NUMBA_NRT_STATS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", ALLOCATIONS], capture_output=True, text=True, check=True, env=environment
+    )
+    assert float(done.stdout) == 0.0
+
+
+def test_tanh_is_within_half_a_millionth() -> None:
+    x: F32 = np.linspace(-12, 12, 400_001, dtype=np.float32)
+    y = x.copy()
+    tanh(y)
+    assert np.abs(y - np.tanh(x.astype(np.float64))).max() < 5e-7
+    assert (np.abs(y) <= 1).all()
+    assert np.abs(np.diff(y)).max() < 1e-4
+
+
+def test_tanh_keeps_nan_and_clamps_infinity() -> None:
+    v: F32 = np.array([np.nan, np.inf, -np.inf, 0.0], dtype=np.float32)
+    tanh(v)
+    assert np.isnan(v[0])
+    np.testing.assert_allclose(v[1:], [1, -1, 0], atol=5e-7)
+
+
+def test_softmax_sums_to_one_and_does_not_overflow() -> None:
+    v: F32 = np.array([1000.0, 999.0, -1000.0], dtype=np.float32)
+    softmax(v)
+    np.testing.assert_allclose(v, [0.7310586, 0.2689414, 0.0], atol=1e-6)
