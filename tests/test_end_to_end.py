@@ -4,6 +4,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,10 +18,12 @@ import pytest
 from stream_rnn.model.file import save_model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import read_table
-from stream_rnn.sample import F32
+from stream_rnn.sample import F32, Prediction, Sample
 from stream_rnn.training.evaluate import decode, score
 from stream_rnn.training.fit import Options, fit
-from tests.broker import Mosquitto, needs_mosquitto, running_mosquitto
+from stream_rnn.transports.cut import CUTTERS
+from stream_rnn.wire import CODECS
+from tests.broker import Mosquitto, free_port, needs_mosquitto, running_mosquitto
 from tests.small import DaemonProcess, running_daemon, saved_model, small_model
 
 pytestmark = [
@@ -122,6 +125,32 @@ def test_whole_test_part_arrives_in_order_and_scores_as_evaluate_says(
     assert live == msgspec.structs.asdict(score(offline, recording.y_names))
     assert live["r2_mean"] > 0.4  # trained for two seconds only
     assert seconds < len(xs) / recording.rate_hz
+
+
+@pytest.mark.parametrize("framing", ["lines", "frames"])
+def test_tcp_clients_are_each_a_stream_and_get_their_answers_in_order(tmp_path: Path, framing: str) -> None:
+    xs = np.random.default_rng(5).poisson(2, (2, 300, 5)).astype(np.float32)
+    codec, cutter = CODECS["json" if framing == "lines" else "frame"], CUTTERS[framing](1 << 20)  # type: ignore[index]
+    model, port = saved_model(tmp_path, small_model()), free_port()
+    options = ("--listen", f"127.0.0.1:{port}", "--set", f"tcp.framing={framing}")
+    answers: list[list[Prediction]] = []
+    with (
+        running_daemon("--model", str(model), *options),
+        socket.create_connection(("127.0.0.1", port)) as a,
+        socket.create_connection(("127.0.0.1", port)) as b,
+    ):
+        for client, rows in ((a, xs[0]), (b, xs[1])):
+            payloads = [codec.encode_sample(Sample("", i, None, x)) for i, x in enumerate(rows)]
+            client.sendall(cutter.join(payloads))
+        for client in (a, b):
+            got: list[Prediction] = []
+            while len(got) < 300:
+                got += [codec.decode_prediction(answer)[0] for answer in cutter.feed(client.recv(1 << 16))]
+            answers.append(got)
+    predictor = Predictor.load(model)
+    for i, got in enumerate(answers):
+        assert [p.seq for p in got] == list(range(300))
+        np.testing.assert_array_equal(np.array([p.y for p in got]), predictor.run(xs[i], f"client {i}"))
 
 
 def test_broker_restart_in_mid_stream_is_survived_and_the_gap_flagged(

@@ -80,44 +80,52 @@ def gradient(
         Half the sum of squared errors, and the number N of outputs it is summed over.
     """
     layers, dlayers = views(plan, weights), views(plan, dweights)
-    below = _drop(X, dropout.inputs, rng)[0]
-    passes = []
-    for row, arrays in zip(plan[:-1], layers[:-1], strict=True):
-        cell = _Pass(int(row[KIND]), below, arrays)
-        passes.append(cell)
-        below = cell.hs
-    T, B, _ = X.shape
-    H, K = int(plan[-1, INPUTS]), int(plan[-1, UNITS])
-    top, kept = _drop(below, dropout.readout, rng)
-    top = top.reshape(T * B, H)
-    ys = np.tile(layers[-1]["b"], (T * B, 1))
+    passes = _forward(plan, layers, _drop(X, dropout.inputs, rng)[0])
+    code, H = int(plan[-1, ACTIVATION]), int(plan[-1, INPUTS])
+    hs, kept = _drop(passes[-1].hs, dropout.readout, rng)
+    top = hs.reshape(-1, H)
+    ys = np.tile(layers[-1]["b"], (len(top), 1))
     accumulate_rows(top, layers[-1]["W"], ys)
-    _activate_rows(int(plan[-1, ACTIVATION]), ys)
+    _activate_rows(code, ys)
 
-    targets = Y.reshape(T * B, K)
-    scored = np.isfinite(targets)  # asked of the target alone: a network that diverged must show in the loss
-    scored[: scored_from * B] = False
-    errors = np.where(scored, ys - targets, np.float32(0.0))
-    count = int(scored.sum())
+    errors, count = _errors(ys, Y, scored_from)
     loss = 0.5 * float(np.sum(np.square(errors, dtype=np.float64)))
     if not np.isfinite(loss):
         return loss, count  # the caller stops; there is no gradient to speak of
-
-    dz = _through_activation(int(plan[-1, ACTIVATION]), ys, errors)
+    dz = _through_activation(code, ys, errors)
     accumulate_outer(top, dz, dlayers[-1]["W"])
     sum_rows(dz, dlayers[-1]["b"])
-    dhs = np.zeros((T * B, H), dtype=np.float32)
-    accumulate_rows(dz, np.ascontiguousarray(layers[-1]["W"].T), dhs)
-    dhs = dhs.reshape(T, B, H)
+    dhs = _through_weights(dz, layers[-1]["W"], hs.shape)
     if kept is not None:
         dhs *= kept
     for layer in range(len(passes) - 1, -1, -1):
         sums = passes[layer].backward(dhs, dlayers[layer])
         if layer > 0:
-            W = layers[layer]["W"]
-            dhs = np.zeros((T, B, W.shape[0]), dtype=np.float32)
-            accumulate_rows(sums, np.ascontiguousarray(W.T), dhs.reshape(T * B, W.shape[0]))
+            dhs = _through_weights(sums, layers[layer]["W"], passes[layer].X.shape)
     return loss, count
+
+
+def _forward(plan: I64, layers: list[Arrays], below: F32) -> list["_Pass"]:
+    """Every cell's forward pass, from the features up."""
+    passes: list[_Pass] = []
+    for row, arrays in zip(plan[:-1], layers[:-1], strict=True):
+        passes.append(_Pass(int(row[KIND]), passes[-1].hs if passes else below, arrays))
+    return passes
+
+
+def _errors(ys: F32, Y: F32, scored_from: int) -> tuple[F32, int]:
+    """Y - y* where it is scored, else 0, (T B, K); and the number of scored outputs."""
+    targets = Y.reshape(ys.shape)
+    scored = np.isfinite(targets)  # asked of the target alone: a network that diverged must show in the loss
+    scored[: scored_from * Y.shape[1]] = False
+    return np.where(scored, ys - targets, np.float32(0.0)), int(scored.sum())
+
+
+def _through_weights(dz: F32, W: F32, shape: tuple[int, ...]) -> F32:
+    """Gradient of a layer's inputs from the gradient of its sums: dz W^T."""
+    below = np.zeros((len(dz), W.shape[0]), dtype=np.float32)
+    accumulate_rows(dz, np.ascontiguousarray(W.T), below)
+    return below.reshape(shape)
 
 
 class _Pass:
