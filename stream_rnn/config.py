@@ -112,6 +112,22 @@ class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     size: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
 
+class RecordingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything the daemon sees and says, into an MCAP file.
+
+    Attributes:
+        path: File to write, which must not exist; strftime's codes (`%Y%m%d-%H%M%S`) stand for the start.
+        flush_s: Seconds between two writes: what a kill can lose.
+        states_every: Samples of a stream between two recorded states; 0 records none.
+        max_waiting: Messages that may wait for a write; beyond, they are not recorded, and counted.
+    """
+
+    path: str
+    flush_s: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
+    states_every: Annotated[int, msgspec.Meta(ge=0)] = 1000
+    max_waiting: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
+
+
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a daemon needs to know. At least one of `mqtt` and `tcp` must be there."""
 
@@ -121,6 +137,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tcp: TcpSection | None = None
     stream: StreamSection = StreamSection()
     inbox: InboxSection = InboxSection()
+    recording: RecordingSection | None = None
 
 
 def load_config(path: Path | None, environment: Mapping[str, str], flags: Settings) -> Config:
@@ -138,9 +155,10 @@ def load_config(path: Path | None, environment: Mapping[str, str], flags: Settin
     subject = "config" if path is None else str(path)
     if path is not None:
         _merge(settings, _read(path))
-        model = settings.get("model", {})
-        if isinstance(model.get("path"), str):
-            model["path"] = str(path.parent / model["path"])
+        for section in ("model", "recording"):
+            values = settings.get(section, {})
+            if isinstance(values, dict) and isinstance(values.get("path"), str):
+                values["path"] = str(path.parent / values["path"])
     _merge(settings, _from_environment(environment))
     _merge(settings, flags)
     _check_names(settings, subject)
@@ -153,6 +171,14 @@ def load_config(path: Path | None, environment: Mapping[str, str], flags: Settin
     if config.mqtt is None and config.tcp is None:
         raise ConfigError(f"{subject}: expected a section [mqtt] or [tcp], got neither")
     return config
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The config as plain values, for people and recordings: of the password, only whether there is one."""
+    values: dict[str, Any] = msgspec.to_builtins(config)
+    if values.get("mqtt") and values["mqtt"]["password"] is not None:
+        values["mqtt"]["password"] = "***"  # noqa: S105 - the opposite of one
+    return values
 
 
 def section_types() -> dict[str, type[msgspec.Struct]]:

@@ -11,16 +11,19 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from stream_rnn.announce import EventLimiter, Latency, info, status
-from stream_rnn.config import Config
+from stream_rnn.config import Config, shown
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.recorder import Recorder, environment
 from stream_rnn.sample import Prediction
+from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
 from stream_rnn.transports.base import Message, Publication, Publisher, Transport
 from stream_rnn.transports.mqtt import MqttTransport
@@ -54,6 +57,7 @@ class Daemon:
         self.refused: Counter[str] = Counter()
         self.latency = Latency()
         self.sources: dict[str, Source] = {}
+        self.recorder: Recorder | None = None
         self._config, self._predictor, self._tell = config, predictor, report
         self._topic = config.daemon.topic
         self.sessions = Sessions(predictor, config.stream, self.run_id, config.stream.max_streams)
@@ -76,6 +80,12 @@ class Daemon:
             self.add(
                 "tcp", Source(TcpServer(tcp, report=self.happened, on_close=self.sessions.drop), tcp.codec)
             )
+
+        if (recording := self._config.recording) is not None:
+            header = environment() | {"run": self.run_id, "model": self._predictor.model.hash}
+            header["config"] = msgspec.json.encode(shown(self._config)).decode()
+            model = Path(self._config.model.path).read_bytes()
+            self.recorder = Recorder(recording.path, header, model, recording.flush_s, recording.max_waiting)
 
     def add(self, name: str, source: Source) -> None:
         """Serve one more source."""
@@ -101,6 +111,8 @@ class Daemon:
                     tasks.create_task(self._evict_idle(), name="evict"),
                     tasks.create_task(self._announce_ready(), name="ready"),
                 ]
+                if self.recorder is not None:
+                    ticking.append(tasks.create_task(self.recorder.run(), name="record"))
                 await self._stop.wait()
                 self._drain_all()
                 for task in [*ticking, *serving]:
@@ -110,6 +122,8 @@ class Daemon:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.remove_signal_handler(number)
+            if self.recorder is not None:
+                self.recorder.close()
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -144,7 +158,10 @@ class Daemon:
             "held_back": held_back,
         }
         self._tell(kind, f"{detail} ({held_back} more held back)" if held_back else detail)
-        self._publish("events", msgspec.json.encode(event))
+        payload = msgspec.json.encode(event)
+        self._publish("events", payload)
+        if self.recorder is not None:
+            self.recorder.event(payload, time.time_ns())
 
     def _deliver_from(self, source: Source) -> Callable[[list[Message]], None]:
         def deliver(messages: list[Message]) -> None:
@@ -186,6 +203,8 @@ class Daemon:
             for sample in samples:
                 try:
                     session = self.sessions.get(sample.stream, message.t_arrived_ns)
+                    if self.recorder is not None:
+                        self.recorder.sample(sample, message.t_received_ns)
                     predictions = session.feed(sample, message.t_received_ns, time.time_ns)
                 except CountedError as error:
                     self._refuse(source, message, error)
@@ -193,12 +212,16 @@ class Daemon:
                 t_stepped = time.monotonic_ns()
                 for prediction in predictions:
                     self._answer(source, codec, message, prediction)
+                if self.recorder is not None:
+                    self._record_state(session)
                 self._measure(message.t_arrived_ns, t_began, t_stepped)
 
     def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
         t_published_ns = time.time_ns()
         payload = codec.encode_prediction(prediction, t_published_ns)
         self._published += 1
+        if self.recorder is not None:
+            self.recorder.prediction(prediction, t_published_ns)
         if source.publisher is not None:
             topic = f"{self._topic}/predictions/{prediction.stream}"
             source.publisher.publish(topic, payload, qos=source.qos)
@@ -206,6 +229,14 @@ class Daemon:
             message.reply(payload)
         if prediction.t_source_ns is not None:
             self.latency.interval["end_to_end"].record(t_published_ns - prediction.t_source_ns)
+
+    def _record_state(self, session: Session) -> None:
+        """Note the state now and then: where a replay may start, and what tells where two runs part."""
+        assert self.recorder is not None
+        assert self._config.recording is not None
+        every = self._config.recording.states_every
+        if every and session.counters.stepped % every == 0:
+            self.recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
 
     def _measure(self, t_arrived: int, t_began: int, t_stepped: int) -> None:
         stages = self.latency.interval
@@ -255,6 +286,7 @@ class Daemon:
             "samples": self.sessions.totals,
             "refused": dict(self.refused),
             "dropped": self._inbox.dropped if self._inbox is not None else 0,
+            "unrecorded": self.recorder.dropped if self.recorder is not None else 0,
             "waiting": len(self._inbox) if self._inbox is not None else 0,
             "transports": {name: source.transport.counters for name, source in self.sources.items()},
             **self.latency.roll(),

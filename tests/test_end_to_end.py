@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from stream_rnn.cli import main
 from stream_rnn.model.file import save_model
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.table import read_table
+from stream_rnn.recordings.simulated import simulate
+from stream_rnn.recordings.table import read_table, write_table
 from stream_rnn.sample import F32, Prediction, Sample
 from stream_rnn.training.evaluate import decode, score
 from stream_rnn.training.fit import Options, fit
@@ -194,6 +196,48 @@ def test_thousand_malformed_payloads_between_good_ones_are_counted_by_reason(
     assert [p["seq"] for p in got] == list(range(250))
     np.testing.assert_array_equal(ys(got), Predictor.load(tmp_path / "model.safetensors").run(xs))
     assert daemon.lines[-1].endswith("250 samples stepped, 1000 refused")
+
+
+def test_recording_over_a_real_broker_proves_itself_and_survives_a_kill(
+    broker: Mosquitto, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    xs = np.random.default_rng(6).poisson(2, (400, 5)).astype(np.float32)
+    file = tmp_path / "r.mcap"
+    options = (
+        "--set",
+        f"recording.path={file}",
+        "--set",
+        "recording.flush_s=0.05",
+        "--set",
+        "recording.states_every=50",
+    )
+    with daemon_of(broker, tmp_path, *options) as daemon:
+        subscriber = Subscriber(broker, PREDICTIONS + "a", len(xs))
+        publish(broker, "sensors/a/samples", [by_hand(x, i) for i, x in enumerate(xs)])
+        assert len(subscriber.payloads()) == len(xs)
+        metrics = Subscriber(broker, "stream_rnn/decoder/metrics", 2)
+        metrics.payloads()  # more than a flush later
+        daemon.process.kill()
+        daemon.wait()
+    assert main(["replay", str(file), "--verify"]) == 0
+    told = capsys.readouterr().out
+    assert "not closed properly; replayed as far as it goes" in told
+    assert "400 samples replayed, 400 predictions compared, equal bit for bit" in told
+
+
+def test_replay_over_a_real_broker_repeats_the_predictions(broker: Mosquitto, tmp_path: Path) -> None:
+    write_table(simulate(3, 5, seed=1), tmp_path / "t.npz")
+    with daemon_of(broker, tmp_path):
+        subscriber = Subscriber(broker, PREDICTIONS + "#", 300)
+        url = f"mqtt://127.0.0.1:{broker.port}"
+        assert (
+            main(["replay", str(tmp_path / "t.npz"), "--to", url, "--rate", "10", "--remap", "simulated:=a"])
+            == 0
+        )
+        got = subscriber.payloads()
+    offline = Predictor.load(tmp_path / "model.safetensors").run(simulate(3, 5, seed=1).x)
+    assert [p["seq"] for p in got] == list(range(300))
+    np.testing.assert_array_equal(ys(got), offline)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -15,7 +15,8 @@ COMMANDS = {
     "watch": "show the predictions of a running daemon",
     "train": "fit a network to recordings",
     "evaluate": "score a model on a recording, as one continuous stream",
-    "info": "describe a model file",
+    "replay": "send a recording again, or prove that it still gives the same predictions",
+    "info": "describe a model file or a recording",
 }
 """Every command and what it is for. `stream_rnn.cli.<command>` has `configure(parser)` and `run(args)`."""
 

@@ -1,0 +1,118 @@
+"""Records what a daemon sees and says, beside the path of a sample: noting is an append, a thread writes.
+
+What was noted since the last flush is lost when the process is killed: at most `flush_s` and one write.
+"""
+
+import asyncio
+import platform
+import time
+from pathlib import Path
+
+import msgspec
+import numba
+import numpy as np
+from llvmlite import binding  # type: ignore[import-untyped]  # it ships no types
+
+from stream_rnn.errors import ConfigError
+from stream_rnn.recordings.mcap import Entry, McapWriter, StateFields
+from stream_rnn.sample import Prediction, Sample
+from stream_rnn.wire import CODECS
+
+JSON = CODECS["json"]
+
+
+def environment() -> dict[str, str]:
+    """What the bits of a prediction may depend on beside the model: versions and the processor."""
+    return {
+        "numba": numba.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "cpu": str(binding.get_host_cpu_name()),
+    }
+
+
+class Recorder:
+    """One recording under way.
+
+    Args:
+        path: File to write; strftime's codes in it stand for the time of the start.
+        header: What made it.
+        model: The model file's bytes.
+        flush_s: Seconds between two writes.
+        max_waiting: Entries that may wait for a write; beyond, they are dropped and counted.
+
+    Attributes:
+        dropped: Entries not recorded.
+
+    Raises:
+        ConfigError: The file exists already, or cannot be written.
+    """
+
+    def __init__(
+        self, path: str, header: dict[str, str], model: bytes | None, flush_s: float, max_waiting: int
+    ) -> None:
+        self.path = Path(time.strftime(path))
+        self.dropped = 0
+        self._flush_s, self._max_waiting = flush_s, max_waiting
+        self._waiting: list[tuple[str, int, object]] = []
+        try:
+            stream = self.path.open("xb")
+        except OSError as error:
+            raise ConfigError(
+                f"recording.path {str(self.path)!r}: expected a new file, got {error.strerror}"
+            ) from None
+        self._writer = McapWriter(stream, header, model)
+
+    def sample(self, sample: Sample, t_received_ns: int) -> None:
+        """Note a sample as it arrived, before any rule looked at it."""
+        self._note("samples", t_received_ns, sample)
+
+    def prediction(self, prediction: Prediction, t_published_ns: int) -> None:
+        """Note a prediction as it left."""
+        self._note("predictions", t_published_ns, prediction)
+
+    def state(self, stream: str, seq: int, state: bytes, t_ns: int) -> None:
+        """Note a session's state after a sample."""
+        self._note("states", t_ns, (stream, seq, state))
+
+    def event(self, payload: bytes, t_ns: int) -> None:
+        """Note an event."""
+        self._note("events", t_ns, payload)
+
+    async def run(self) -> None:
+        """Write every `flush_s`, until cancelled."""
+        while True:
+            await asyncio.sleep(self._flush_s)
+            waiting, self._waiting = self._waiting, []
+            if waiting:
+                await asyncio.to_thread(self._write, waiting)
+
+    def close(self) -> None:
+        """Write what waits and end the file."""
+        waiting, self._waiting = self._waiting, []
+        self._write(waiting)
+        self._writer.close()
+
+    def _note(self, kind: str, t_ns: int, what: object) -> None:
+        if len(self._waiting) >= self._max_waiting:
+            self.dropped += 1
+        else:
+            self._waiting.append((kind, t_ns, what))
+
+    def _write(self, waiting: list[tuple[str, int, object]]) -> None:
+        self._writer.write([_entry(kind, t_ns, what) for kind, t_ns, what in waiting])
+
+
+def _entry(kind: str, t_ns: int, what: object) -> Entry:
+    if isinstance(what, Sample):
+        seq, source = what.seq or 0, what.t_ns if what.t_ns is not None else t_ns
+        return Entry("samples", what.stream, t_ns, source, seq, JSON.encode_sample(what))
+    if isinstance(what, Prediction):
+        source = what.t_source_ns if what.t_source_ns is not None else t_ns
+        return Entry("predictions", what.stream, t_ns, source, what.seq, JSON.encode_prediction(what, t_ns))
+    if isinstance(what, tuple):
+        stream, seq, state = what
+        return Entry("states", stream, t_ns, t_ns, seq, msgspec.json.encode(StateFields.of(seq, state)))
+    assert kind == "events"
+    assert isinstance(what, bytes)
+    return Entry("events", "", t_ns, t_ns, 0, what)
