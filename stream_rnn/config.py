@@ -14,7 +14,10 @@ import msgspec
 
 from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
+from stream_rnn.transports.cut import Framing
+from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
 from stream_rnn.transports.mqtt_settings import MqttSettings
+from stream_rnn.transports.stdio import StdioSettings
 from stream_rnn.transports.tcp import TcpSettings
 from stream_rnn.wire import WireName
 
@@ -22,6 +25,23 @@ PREFIX = "STREAM_RNN_"
 
 Settings: TypeAlias = dict[str, dict[str, Any]]
 """Values by section and key, as a TOML file gives them."""
+
+
+Answer: TypeAlias = Literal["sender", "mqtt", "both"]
+"""Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
+
+SOURCES = ("mqtt", "tcp", "udp", "unix_datagram", "stdio")
+"""The sections that are ways in."""
+
+
+def check_lines(section: str, framing: Framing, wire: WireName | None) -> None:
+    """Refuse binary encodings in lines.
+
+    Raises:
+        ConfigError: A line would carry something other than JSON.
+    """
+    if framing == "lines" and wire not in {None, "json"}:
+        raise ConfigError(f"{section}.wire: expected 'json' with framing 'lines', got {wire!r}")
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -72,14 +92,60 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     Attributes:
         wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
     wire: WireName | None = None
+    answer: Answer = "sender"
 
     def __post_init__(self) -> None:
         """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        if self.framing == "lines" and self.wire not in {None, "json"}:
-            raise ConfigError(f"tcp.wire: expected 'json' with framing 'lines', got {self.wire!r}")
+        check_lines("tcp", self.framing, self.wire)
+
+    @property
+    def codec(self) -> WireName:
+        """The encoding: JSON in lines, the binary frame in frames, unless told."""
+        return self.wire or ("json" if self.framing == "lines" else "frame")
+
+
+class UdpSection(UdpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from UDP datagrams, one each.
+
+    Attributes:
+        wire: Encoding of samples and predictions.
+        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
+    """
+
+    wire: WireName = "json"
+    answer: Answer = "sender"
+
+
+class UnixDatagramSection(UnixDatagramSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from datagrams of a Unix socket, one each.
+
+    Attributes:
+        wire: Encoding of samples and predictions.
+        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
+    """
+
+    wire: WireName = "json"
+    answer: Answer = "sender"
+
+
+class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from standard input, predictions to standard output; the daemon ends with its input.
+
+    Attributes:
+        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
+    """
+
+    wire: WireName | None = None
+    answer: Answer = "sender"
+
+    def __post_init__(self) -> None:
+        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
+        check_lines("stdio", self.framing, self.wire)
 
     @property
     def codec(self) -> WireName:
@@ -129,12 +195,15 @@ class RecordingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything a daemon needs to know. At least one of `mqtt` and `tcp` must be there."""
+    """Everything a daemon needs to know. At least one way in must be there: see SOURCES."""
 
     model: ModelSection
     daemon: DaemonSection = DaemonSection()
     mqtt: MqttSection | None = None
     tcp: TcpSection | None = None
+    udp: UdpSection | None = None
+    unix_datagram: UnixDatagramSection | None = None
+    stdio: StdioSection | None = None
     stream: StreamSection = StreamSection()
     inbox: InboxSection = InboxSection()
     recording: RecordingSection | None = None
@@ -168,9 +237,19 @@ def load_config(path: Path | None, environment: Mapping[str, str], flags: Settin
         raise ConfigError(f"{subject}: {_dotted(str(error))}") from None
     except ConfigError as error:
         raise ConfigError(f"{subject}: {error}") from None
-    if config.mqtt is None and config.tcp is None:
-        raise ConfigError(f"{subject}: expected a section [mqtt] or [tcp], got neither")
+    _check_sources(config, subject)
     return config
+
+
+def _check_sources(config: Config, subject: str) -> None:
+    sections = {name: getattr(config, name) for name in SOURCES}
+    if not any(sections.values()):
+        raise ConfigError(f"{subject}: expected a way in, one of [{'], ['.join(SOURCES)}], got none")
+    for name, section in sections.items():
+        if getattr(section, "answer", "sender") != "sender" and config.mqtt is None:
+            raise ConfigError(
+                f"{subject}: {name}.answer: expected a section [mqtt] for {section.answer!r}, got none"
+            )
 
 
 def shown(config: Config) -> dict[str, Any]:

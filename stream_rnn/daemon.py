@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,22 +24,12 @@ from stream_rnn.recordings.recorder import Recorder, environment
 from stream_rnn.sample import Prediction
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
-from stream_rnn.transports.base import Message, Publication, Publisher, Transport
-from stream_rnn.transports.mqtt import MqttTransport
-from stream_rnn.transports.tcp import TcpServer
-from stream_rnn.wire import CODECS, Codec, WireName
+from stream_rnn.sources import Source, open_sources
+from stream_rnn.transports.base import Message, Publication
+from stream_rnn.wire import CODECS, Codec
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
 EVICTION_S = 1.0
-
-
-class Source(NamedTuple):
-    """One way in, and the way its answers go out: published on a topic, or back to the sender."""
-
-    transport: Transport
-    wire: WireName
-    publisher: Publisher | None = None
-    qos: int = 0
 
 
 class Daemon:
@@ -72,15 +61,14 @@ class Daemon:
 
     def open_configured(self) -> None:
         """Make the transports that the config names."""
-        if (mqtt := self._config.mqtt) is not None:
-            will = Publication(f"{self._topic}/status", status("offline", self.run_id), 1, retain=True)
-            transport = MqttTransport(mqtt, will=will, on_connect=self.births, report=self.happened)
-            self.add("mqtt", Source(transport, mqtt.wire, transport, mqtt.publish_qos))
-        if (tcp := self._config.tcp) is not None:
-            self.add(
-                "tcp", Source(TcpServer(tcp, report=self.happened, on_close=self.sessions.drop), tcp.codec)
-            )
-
+        self.sources = open_sources(
+            self._config,
+            will=Publication(f"{self._topic}/status", status("offline", self.run_id), 1, retain=True),
+            births=self.births,
+            report=self.happened,
+            on_close=self.sessions.drop,
+            on_end=self.stop,
+        )
         if (recording := self._config.recording) is not None:
             header = environment() | {"run": self.run_id, "model": self._predictor.model.hash}
             header["config"] = msgspec.json.encode(shown(self._config)).decode()
@@ -225,7 +213,7 @@ class Daemon:
         if source.publisher is not None:
             topic = f"{self._topic}/predictions/{prediction.stream}"
             source.publisher.publish(topic, payload, qos=source.qos)
-        elif message.reply is not None:
+        if source.replies and message.reply is not None:
             message.reply(payload)
         if prediction.t_source_ns is not None:
             self.latency.interval["end_to_end"].record(t_published_ns - prediction.t_source_ns)
@@ -248,13 +236,13 @@ class Daemon:
         """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
         self.refused[error.reason] += 1
         self.happened(f"refused_{error.reason}", str(error), message.stream)
-        if source.publisher is None and message.reply is not None and source.wire == "json":
+        if source.replies and message.reply is not None and source.wire == "json":
             message.reply(msgspec.json.encode({"error": error.reason, "detail": str(error)}))
 
     def _publish(self, topic: str, payload: bytes) -> None:
-        for source in self.sources.values():
-            if source.publisher is not None:
-                source.publisher.publish(f"{self._topic}/{topic}", payload)
+        publishers = {id(s.publisher): s.publisher for s in self.sources.values() if s.publisher is not None}
+        for publisher in publishers.values():
+            publisher.publish(f"{self._topic}/{topic}", payload)
 
     async def _announce_ready(self) -> None:
         for source in self.sources.values():

@@ -22,7 +22,7 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("daemon", "training"),
-    ("inbox", "announce", "recordings"),
+    ("sources", "inbox", "announce", "recordings"),
     ("config",),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("session", "transports", "wire", "latency"),

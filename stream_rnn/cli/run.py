@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--broker", metavar="URL", help="mqtt://host:port or mqtts://host:port (mqtt.url)")
     parser.add_argument("--topic", help="where samples arrive, as sensors/{stream}/samples (mqtt.topic)")
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP clients too (tcp.host, tcp.port)")
+    parser.add_argument(
+        "--stdio", action="store_true", help="samples from standard input, as JSON lines ([stdio])"
+    )
     parser.add_argument("--example", action="store_true", help="print a complete, commented config and end")
     parser.add_argument(
         "--set",
@@ -79,6 +82,8 @@ def flags(args: argparse.Namespace) -> Settings:
     if args.listen is not None:
         host, _, port = args.listen.rpartition(":")
         settings["tcp"] = {"port": parse_value(port)} | ({"host": host} if host else {})
+    if args.stdio:
+        settings["stdio"] = {}
     for setting in args.settings:
         name, equals, value = setting.partition("=")
         section, dot, key = name.partition(".")

@@ -1,0 +1,70 @@
+"""The ways in that a config names, and where the predictions of each go."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from stream_rnn.config import Answer, Config, UdpSection, UnixDatagramSection
+from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
+from stream_rnn.transports.datagram import DatagramServer
+from stream_rnn.transports.mqtt import MqttTransport
+from stream_rnn.transports.stdio import StdioTransport
+from stream_rnn.transports.tcp import TcpServer
+from stream_rnn.wire import WireName
+
+
+class Source(NamedTuple):
+    """One way in, and the ways its answers go out: published on a topic, back to the sender, or both."""
+
+    transport: Transport
+    wire: WireName
+    publisher: Publisher | None = None
+    qos: int = 0
+    replies: bool = True
+
+
+def open_sources(
+    config: Config,
+    *,
+    will: Publication,
+    births: Births,
+    report: Report,
+    on_close: Callable[[str], None],
+    on_end: Callable[[], None],
+) -> dict[str, Source]:
+    """Make the transports that a config names; nothing is opened before they serve.
+
+    Args:
+        config: What to make.
+        will: Published by the broker when we vanish.
+        births: What is published first on every connection to it.
+        report: Takes what happens.
+        on_close: Takes the key of a stream whose connection ended.
+        on_end: Called when standard input ends.
+    """
+    sources: dict[str, Source] = {}
+    if config.mqtt is not None:
+        mqtt = MqttTransport(config.mqtt, will=will, on_connect=births, report=report)
+        sources["mqtt"] = Source(mqtt, config.mqtt.wire, mqtt, config.mqtt.publish_qos, replies=False)
+
+    def add(name: str, transport: Transport, wire: WireName, answer: Answer) -> None:
+        sink = sources.get("mqtt")
+        if answer == "sender" or sink is None:
+            sources[name] = Source(transport, wire)
+        else:
+            sources[name] = Source(transport, wire, sink.publisher, sink.qos, replies=answer == "both")
+
+    if config.tcp is not None:
+        add(
+            "tcp",
+            TcpServer(config.tcp, report=report, on_close=on_close),
+            config.tcp.codec,
+            config.tcp.answer,
+        )
+    for name in ("udp", "unix_datagram"):
+        section: UdpSection | UnixDatagramSection | None = getattr(config, name)
+        if section is not None:
+            add(name, DatagramServer(section, report=report), section.wire, section.answer)
+    if config.stdio is not None:
+        pipe = StdioTransport(config.stdio, report=report, on_end=on_end)
+        add("stdio", pipe, config.stdio.codec, config.stdio.answer)
+    return sources

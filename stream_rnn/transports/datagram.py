@@ -1,0 +1,172 @@
+"""Datagrams, UDP or Unix: each is one payload, each sender a stream of its own, answers go back to it.
+
+One readiness event drains the socket: everything that is there is delivered in one call, then answered.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from stream_rnn.errors import TransportError
+from stream_rnn.transports.base import Deliver, Message, Report, no_report
+
+MAX_BATCH = 256  # datagrams a call; the rest waits for one turn of the loop, so that timers run
+BUFFER_BYTES = 1 << 22  # asked of the kernel: what may wait while we work
+
+
+class UdpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to take UDP datagrams.
+
+    Attributes:
+        host: Address to listen on; loopback unless told.
+        port: Port to listen on; 0 takes a free one.
+        max_bytes: Longest datagram; a longer one is refused and counted.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65507)] = 65507
+
+    def open(self) -> socket.socket:
+        """Bind a socket.
+
+        Raises:
+            TransportError: The address cannot be listened on.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        return _bound(family, (self.host, self.port), f"udp {self.host}:{self.port}")
+
+    def key(self, address: Any) -> str:  # noqa: ANN401 - whatever the family calls an address
+        """Stream key of a sender."""
+        return f"udp:{address[0]}:{address[1]}"
+
+
+class UnixDatagramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to take Unix datagrams.
+
+    Attributes:
+        path: Socket file; a stale one is replaced.
+        max_bytes: Longest datagram; a longer one is refused and counted.
+    """
+
+    path: str
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 65507
+
+    def open(self) -> socket.socket:
+        """Bind a socket.
+
+        Raises:
+            TransportError: The path cannot be bound.
+        """
+        replace_stale(self.path)
+        return _bound(socket.AF_UNIX, self.path, f"unix {self.path}")
+
+    def key(self, address: Any) -> str:  # noqa: ANN401 - a path, bytes, or None
+        """Stream key of a sender: all that have no name of their own are one."""
+        name = os.fsdecode(address) if address else "unnamed"
+        return f"unix:{name.replace(chr(0), '@')}"
+
+
+def replace_stale(path: str) -> None:
+    """Remove a socket file that nobody listens on any more."""
+    with contextlib.suppress(OSError):
+        if Path(path).is_socket():
+            Path(path).unlink()
+
+
+def _bound(family: int, address: Any, name: str) -> socket.socket:  # noqa: ANN401 - as above
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.settimeout(0)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
+        sock.bind(address)
+    except OSError as error:
+        sock.close()
+        raise TransportError(f"{name}: cannot listen: {error.strerror or error}") from None
+    return sock
+
+
+class DatagramServer:
+    """Takes datagrams and answers their senders.
+
+    Args:
+        settings: Where.
+        report: Takes listening, refused.
+
+    Attributes:
+        port: The UDP port it listens on, once ready.
+        counters: received, replied, refused_size, dropped_full (answers the socket did not take).
+    """
+
+    def __init__(self, settings: UdpSettings | UnixDatagramSettings, *, report: Report = no_report) -> None:
+        self.settings = settings
+        self.port = 0
+        self.counters = dict.fromkeys(("received", "replied", "refused_size", "dropped_full"), 0)
+        self._report = report
+        self._ready = asyncio.Event()
+
+    async def serve(self, deliver: Deliver) -> None:
+        """Take datagrams until cancelled.
+
+        Raises:
+            TransportError: The address cannot be listened on.
+        """
+        loop = asyncio.get_running_loop()
+        bug: asyncio.Future[None] = loop.create_future()
+        sock = self.settings.open()
+        try:
+            name = sock.getsockname()
+            self.port = name[1] if isinstance(self.settings, UdpSettings) else 0
+            self._report("listening", f"{self.settings.key(name)}")
+            loop.add_reader(sock, self._drain, sock, deliver, bug)
+            self._ready.set()
+            await bug
+        finally:
+            self._ready.clear()
+            loop.remove_reader(sock)
+            sock.close()
+            if isinstance(self.settings, UnixDatagramSettings):
+                replace_stale(self.settings.path)
+
+    async def ready(self) -> None:
+        """Return once it listens."""
+        await self._ready.wait()
+
+    def _drain(self, sock: socket.socket, deliver: Deliver, bug: "asyncio.Future[None]") -> None:
+        messages: list[Message] = []
+        limit = self.settings.max_bytes
+        with contextlib.suppress(BlockingIOError):
+            while len(messages) < MAX_BATCH:
+                payload, address = sock.recvfrom(limit + 1)
+                if len(payload) > limit:
+                    self.counters["refused_size"] += 1
+                    self._report(
+                        "refused", f"{self.settings.key(address)}: expected at most {limit} bytes, got more"
+                    )
+                    continue
+                messages.append(self._message(sock, payload, address))
+        self.counters["received"] += len(messages)
+        if messages:
+            try:
+                deliver(messages)
+            except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
+                if not bug.done():
+                    bug.set_exception(exc)
+
+    def _message(self, sock: socket.socket, payload: bytes, address: Any) -> Message:  # noqa: ANN401 - as above
+        def reply(answer: bytes) -> None:
+            try:
+                sock.sendto(answer, address)
+            except OSError:  # its buffer is full, or the sender is gone: a datagram may be lost, counted
+                self.counters["dropped_full"] += 1
+            else:
+                self.counters["replied"] += 1
+
+        key = self.settings.key(address)
+        return Message(key, payload, time.time_ns(), time.monotonic_ns(), reply if address else None)
