@@ -1,5 +1,6 @@
 """The config: where values come from, and what is said about those that cannot be."""
 
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -7,8 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from stream_rnn.cli import build_parser, main
+from stream_rnn.cli.run import flags
 from stream_rnn.config import Config, Settings, load_config, section_types
 from stream_rnn.errors import ConfigError
+from tests.small import saved_model, small_model
 
 MINIMAL: Settings = {"model": {"path": "m.safetensors"}, "mqtt": {"url": "mqtt://127.0.0.1:1883"}}
 EXAMPLE = files("stream_rnn").joinpath("config.example.toml").read_text(encoding="utf-8")
@@ -95,3 +99,28 @@ def test_bundled_example_names_every_key_with_its_default() -> None:
         for field in msgspec.structs.fields(kind):
             if isinstance(field.default, bool | int | float):
                 assert shown[field.name] == str(field.default).lower(), f"{section}.{field.name}"
+
+
+def test_printed_config_loads_to_the_same_one_without_the_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STREAM_RNN_MQTT__PASSWORD", "secret")
+    monkeypatch.setenv("STREAM_RNN_MQTT__USERNAME", 'a "b"')
+    arguments = ["run", "--model", "m", "--broker", "mqtt://x", "--set", "stream.gap=zero", "--print-config"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "secret" not in printed
+    config = load_config(
+        written(tmp_path, printed), {}, {"model": {"path": "m"}, "mqtt": {"password": "secret"}}
+    )
+    assert config == load_config(None, dict(os.environ), flags(build_parser("run").parse_args(arguments)))
+
+
+def test_check_tells_whether_the_model_can_be_served(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(saved_model(tmp_path, small_model()))
+    assert main(["run", "--model", model, "--broker", "mqtt://127.0.0.1:1", "--check"]) == 0
+    assert "fine" in capsys.readouterr().err
+    Path(model).write_bytes(b"damaged")
+    assert main(["run", "--model", model, "--broker", "mqtt://127.0.0.1:1", "--check"]) == 1

@@ -8,8 +8,11 @@ import sys
 import time
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from stream_rnn.config import Config, Settings, load_config, parse_value
+import msgspec
+
+from stream_rnn.config import Config, Settings, load_config, parse_value, shown
 from stream_rnn.daemon import Daemon
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor
@@ -24,6 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--listen", metavar="HOST:PORT", help="serve TCP clients too (tcp.host, tcp.port)")
     parser.add_argument(
         "--stdio", action="store_true", help="samples from standard input, as JSON lines ([stdio])"
+    )
+    parser.add_argument("--check", action="store_true", help="check config and model, serve nothing")
+    parser.add_argument(
+        "--print-config", action="store_true", help="print the config as it would be used, and end"
     )
     parser.add_argument("--example", action="store_true", help="print a complete, commented config and end")
     parser.add_argument(
@@ -43,10 +50,16 @@ def run(args: argparse.Namespace) -> int:
         return 0
     signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens to it itself
     config = load_config(args.config, os.environ, flags(args))
+    if args.print_config:
+        print(as_toml(shown(config)), end="")
+        return 0
     began = time.monotonic()
     predictor = Predictor.load(config.model.path)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
     say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
+    if args.check:
+        say("fine", "config and model can be served")
+        return 0
     asyncio.run(serve(config, predictor))
     return 0
 
@@ -63,6 +76,19 @@ async def serve(config: Config, predictor: Predictor) -> None:
 def say(kind: str, detail: str) -> None:
     """One line for the operator, on standard error."""
     print(f"{time.strftime('%H:%M:%S')} {kind:<12} {detail}", file=sys.stderr, flush=True)
+
+
+def as_toml(sections: dict[str, Any]) -> str:
+    """A config as a TOML file: its values are text, numbers, true and false; what is not set is left out."""
+    lines = []
+    for name, values in sections.items():
+        if values is not None:
+            lines += [f"[{name}]", *(f"{k} = {_toml(v)}" for k, v in values.items() if v is not None), ""]
+    return "\n".join(lines)
+
+
+def _toml(value: str | float | bool) -> str:  # noqa: FBT001 - one of three kinds of value
+    return msgspec.json.encode(value).decode()
 
 
 def flags(args: argparse.Namespace) -> Settings:
