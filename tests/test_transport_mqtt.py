@@ -310,10 +310,15 @@ def make_certificates(folder: Path) -> None:
     """Write two authorities, ca.pem and other.pem, and a certificate for localhost signed by the first."""
     for name in ("ca", "other"):
         new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={name}"]
-        openssl(folder, *new, "-keyout", f"{name}.key", "-out", f"{name}.pem")
+        usage = [
+            "-addext",
+            "keyUsage=critical,keyCertSign,cRLSign",
+        ]  # Python 3.13 refuses an authority without
+        openssl(folder, *new, *usage, "-keyout", f"{name}.key", "-out", f"{name}.pem")
     request = ["req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
     openssl(folder, *request, "-keyout", "server.key", "-out", "server.csr")
-    (folder / "names").write_text("subjectAltName=DNS:localhost")
+    extensions = "subjectAltName=DNS:localhost\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+    (folder / "names").write_text(extensions)
     sign = ["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
     openssl(folder, *sign, "-days", "2", "-extfile", "names", "-out", "server.pem")
 
