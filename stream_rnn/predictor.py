@@ -225,7 +225,7 @@ class Predictor:
         Raises:
             SampleError: x is not D numbers.
         """
-        sample = np.ascontiguousarray(x, dtype=np.float32)
+        sample = np.array(x, dtype=np.float32)  # a copy: a read-only array would compile the step again
         if sample.shape != (self.inputs,):
             raise SampleError("width", f"sample: expected {self.inputs} features, got shape {sample.shape}")
         y = np.empty(self.outputs, dtype=np.float32)
@@ -245,7 +245,7 @@ class Predictor:
         Raises:
             SampleError: xs is not rows of D numbers.
         """
-        samples = np.ascontiguousarray(xs, dtype=np.float32)
+        samples = np.require(xs, np.float32, ["C", "A", "W"])  # read-only ones would compile the step again
         if samples.ndim != 2 or samples.shape[1] != self.inputs:
             raise SampleError("width", f"samples: expected (T, {self.inputs}), got shape {samples.shape}")
         ys = np.empty((len(samples), self.outputs), dtype=np.float32)

@@ -113,8 +113,16 @@ def test_wrong_tensors_are_named(tmp_path: Path) -> None:
     double = np.ones(5, dtype=np.float64)
     assert (
         refusal(rewritten(tmp_path, {}, {"preprocess.std": double}))
-        == "tensor 'preprocess.std': expected float32, got float64"
+        == "tensor 'preprocess.std': expected float32 (F32), got F64"
     )
+
+
+def test_type_that_numpy_does_not_know_is_named(tmp_path: Path) -> None:
+    path = rewritten(tmp_path, {}, {"readout.b": np.ones(2, dtype=np.int16)})
+    raw = path.read_bytes().replace(b'"I16"', b'"BF16"', 1)  # two bytes a number as well
+    size = int.from_bytes(raw[:8], "little") + 1
+    path.write_bytes(size.to_bytes(8, "little") + raw[8:])
+    assert refusal(path) == "tensor 'readout.b': expected float32 (F32), got BF16"
 
 
 def test_golden_vector_that_does_not_come_out_is_refused() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from stream_rnn.errors import ModelError, SampleError
 from stream_rnn.model.model import Model, split_weights
-from stream_rnn.predictor import Predictor
+from stream_rnn.predictor import Predictor, advance, advance_run
 from stream_rnn.preprocess import Missing, Outcome
 from stream_rnn.sample import F32
 from tests import reference
@@ -39,6 +39,16 @@ def test_run_equals_repeated_step(bin_samples: int) -> None:
     predictor = Predictor(small_model(bin_samples=bin_samples))
     stepped = np.array([predictor.step(x, "a") for x in XS])
     np.testing.assert_array_equal(predictor.run(XS, "b"), stepped)
+
+
+def test_what_cannot_be_written_to_is_stepped_by_the_same_compiled_step() -> None:
+    predictor = Predictor(small_model())
+    compiled = len(advance.signatures), len(advance_run.signatures)
+    frozen = XS.copy()
+    frozen.flags.writeable = False
+    np.testing.assert_array_equal(predictor.step(frozen[0], "a"), predictor.step(XS[0], "b"))
+    np.testing.assert_array_equal(predictor.run(frozen, "c"), predictor.run(XS, "d"))
+    assert (len(advance.signatures), len(advance_run.signatures)) == compiled
 
 
 def test_streams_do_not_mix() -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from stream_rnn.errors import ModelError, SampleError
 from stream_rnn.predictor import Predictor
+from stream_rnn.predictor import advance as step
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Counters, Rules
 from stream_rnn.session.seam import advance
@@ -243,6 +244,47 @@ def test_seam_is_the_session_as_a_function_of_bytes(seqs: list[int | None], rule
     assert same(answers, fed(Session("a", PREDICTOR, rule, ""), *seqs))
 
 
+def test_reset_lets_go_of_what_waits() -> None:
+    stream = session(reorder=4)
+    fed(stream, 0, 3, 4)
+    assert stream.counters.waiting == 2
+    stream.reset()
+    assert (stream.counters.waiting, stream.counters.missed) == (0, 2)
+
+
+def test_number_too_large_to_go_on_from_is_refused() -> None:
+    stream = session()
+    (last,) = fed(stream, 2**63 - 1)
+    assert last.seq == 2**63 - 1
+    with pytest.raises(SampleError, match=r"^stream 'a': expected seq up to 9223372036854775807, got 9.*8$"):
+        fed(stream, None)
+
+
+def test_reset_is_told_by_the_first_prediction_that_is_one() -> None:
+    failing = Session("a", Predictor(small_model(missing="fail")), Rules(), "run")
+    hole = np.full(5, np.nan, dtype=np.float32)
+    (failed,) = failing.feed(sample(0, x=hole), 0, clock)
+    (first,) = failing.feed(sample(1), 0, clock)
+    assert (failed.flags & Flag.RESET, first.flags) == (Flag(0), Flag.RESET)
+
+
+def test_gap_after_a_sample_that_failed_counts_what_was_filled() -> None:
+    failing = Session("a", Predictor(small_model(missing="fail")), Rules(), "run")
+    failing.feed(sample(0), 0, clock)
+    failing.feed(sample(1, x=np.full(5, np.nan, dtype=np.float32)), 0, clock)
+    failing.feed(sample(4), 0, clock)
+    assert (failing.counters.missed, failing.counters.filled) == (2, 0)
+
+
+def test_restored_session_is_stepped_by_the_same_compiled_step() -> None:
+    stream = session(reorder=4)
+    fed(stream, 0, 3)
+    back = Session.from_bytes(stream.to_bytes(), PREDICTOR, Rules(reorder=4), "run")
+    compiled = len(step.signatures)
+    fed(back, 9)
+    assert len(step.signatures) == compiled
+
+
 def test_restored_session_is_flagged_once() -> None:
     stream = session()
     fed(stream, 0)
@@ -255,8 +297,9 @@ def test_state_of_another_model_or_no_state_is_refused() -> None:
     state = Session("a", Predictor(small_model(missing="zero")), Rules(), "run").to_bytes()
     with pytest.raises(ModelError, match=r"^session state: expected model \w{12}, got \w{12}$"):
         Session.from_bytes(state, PREDICTOR, Rules(), "run")
-    with pytest.raises(ModelError, match=r"^session state: "):
-        Session.from_bytes(b"nothing", PREDICTOR, Rules(), "run")
+    for nothing in (b"nothing", b"\xa2\xff\xff"):
+        with pytest.raises(ModelError, match=r"^session state: "):
+            Session.from_bytes(nothing, PREDICTOR, Rules(), "run")
 
 
 def table(most: int = 100) -> Sessions:

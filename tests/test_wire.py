@@ -77,6 +77,10 @@ def test_raw_floats_survive_without_numbers_or_times(x: F32) -> None:
             '[{"timestamp": 1.5, "data": [1]}, {"timestamp": 2, "data": [2]}]',
             [("t", None, 1500, [1]), ("t", None, 2000, [2])],
         ),
+        (
+            '[{"timestamp": 1795458454447817.5, "data": [1]}]',
+            [("t", None, 1795458454447817500, [1])],
+        ),
         ("[1, null, 3]", [("t", None, None, [1, float("nan"), 3])]),
         ("[1e300, -1e300]", [("t", None, None, [float("inf"), float("-inf")])]),
     ],
@@ -222,6 +226,13 @@ def test_prediction_fields_come_in_the_order_of_the_documentation() -> None:
         "v", "stream", "seq", "session", "y", "model", "flags", "missed",
         "t_source_ns", "t_received_ns", "t_stepped_ns", "t_published_ns",
     ]  # fmt: skip
+
+
+def test_frame_says_the_most_it_can_of_a_longer_gap() -> None:
+    payload = CODECS["frame"].encode_prediction(
+        Prediction("a", 0, "s", "m", np.ones(1, dtype=np.float32), missed=2**40), 9
+    )
+    assert CODECS["frame"].decode_prediction(payload)[0].missed == 2**32 - 1
 
 
 def test_prediction_of_another_version_or_with_an_unknown_flag_is_refused() -> None:

@@ -36,11 +36,6 @@ def load_model(path: Path) -> Model:
         ModelError: The file is absent, truncated, altered, of another version, or its arrays do not fit.
     """
     metadata, tensors = _read(path)
-    if metadata.get("format") != FORMAT:
-        raise ModelError(f"{path}: expected a stream-rnn model, got a safetensors file of another kind")
-    if metadata.get("version") != str(VERSION):
-        got = metadata.get("version")
-        raise ModelError(f"{path}: expected model format version {VERSION}, got {got!r}")
     try:
         card = msgspec.json.decode(metadata.get("card", ""), type=Card)
     except msgspec.DecodeError as error:
@@ -56,9 +51,14 @@ def load_model(path: Path) -> Model:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, F32]]:
     try:
         with safe_open(path, framework="np") as file:
+            metadata = file.metadata() or {}
+            _check_kind(path, metadata)
             names = sorted(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
-            return file.metadata() or {}, tensors
+            for name in names:  # asked of the file: numpy knows no bfloat16
+                dtype = file.get_slice(name).get_dtype()
+                if dtype != "F32":
+                    raise ModelError(f"{path}: tensor {name!r}: expected float32 (F32), got {dtype}")
+            return metadata, {name: file.get_tensor(name) for name in names}
     except FileNotFoundError:
         raise ModelError(f"{path}: expected a model file, got no such file") from None
     except (SafetensorError, OSError) as error:
@@ -66,10 +66,15 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, F32]]:
         raise ModelError(f"{path}: expected a whole safetensors file, got a damaged one ({reason})") from None
 
 
+def _check_kind(path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ModelError(f"{path}: expected a stream-rnn model, got a safetensors file of another kind")
+    if metadata.get("version") != str(VERSION):
+        got = metadata.get("version")
+        raise ModelError(f"{path}: expected model format version {VERSION}, got {got!r}")
+
+
 def _assemble(path: Path, card: Card, tensors: dict[str, F32]) -> Model:
-    for name, array in tensors.items():
-        if array.dtype != np.float32:
-            raise ModelError(f"{path}: tensor {name!r}: expected float32, got {array.dtype}")
     D, K = card.architecture.inputs, card.architecture.outputs
     for what, channels, count in (("input", card.inputs, D), ("output", card.outputs, K)):
         if len(channels) != count:

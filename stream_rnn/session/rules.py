@@ -29,7 +29,10 @@ class Rules(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Counters(msgspec.Struct):
-    """What happened to a stream's samples; every sample that came ends in one of the first five."""
+    """What happened to a stream's samples; every sample that came ends in one of the first five.
+
+    One that waited while the stream was reset is let go, and counted under `missed`.
+    """
 
     stepped: int = 0
     duplicate: int = 0

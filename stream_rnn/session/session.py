@@ -23,6 +23,7 @@ Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
 
 STATE_VERSION = 1
+MAX_SEQ = 2**63 - 1  # what the encodings can carry
 GAPS_REMEMBERED = 32  # enough to tell a late sample from a duplicate
 
 
@@ -84,13 +85,16 @@ class Session:
             One prediction, or none (not stepped, waiting, withheld), or several (a window was released).
 
         Raises:
-            SampleError: The sample has another width than the model; nothing changed.
+            SampleError: The sample has another width than the model, or a number too large to go on from;
+                nothing changed.
         """
         if sample.x.shape[0] != self._predictor.inputs:
             expected, got = self._predictor.inputs, sample.x.shape[0]
             raise SampleError("width", f"stream {self.stream!r}: expected {expected} features, got {got}")
         last = self._last_seq
         seq = last + 1 if sample.seq is None else sample.seq
+        if seq > MAX_SEQ:
+            raise SampleError("seq", f"stream {self.stream!r}: expected seq up to {MAX_SEQ}, got {seq}")
         if last < 0 or seq == last + 1:
             predictions = self._take(sample, seq, 0, t_received_ns, clock)
             return predictions + self._release(clock) if self._waiting else predictions
@@ -111,6 +115,7 @@ class Session:
         """Start the hidden state anew; the next prediction is flagged. What waits counts as missed."""
         self._count("resets")
         self._count("missed", len(self._waiting))
+        self._count("waiting", -self.counters.waiting)
         self._waiting.clear()
         self._gaps.clear()
         self._memory = self._predictor.new_memory()
@@ -159,12 +164,16 @@ class Session:
         """
         try:
             state = msgspec.msgpack.decode(data, type=_State)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ModelError(f"session state: {error}") from None
         if state.version != STATE_VERSION:
             raise ModelError(f"session state: expected version {STATE_VERSION}, got {state.version}")
         if state.model != predictor.model.hash:
             raise ModelError(f"session state: expected model {predictor.model.hash}, got {state.model}")
+        width = 4 * predictor.inputs
+        for x in (state.last_x, *(w.x for w in state.waiting)):
+            if len(x) != width:
+                raise ModelError(f"session state: expected samples of {width} bytes, got {len(x)}")
         session = cls(state.stream, predictor, rules, run)
         session._memory = predictor.memory_from_bytes(state.memory)
         session._restore(state)
@@ -182,11 +191,11 @@ class Session:
     def _restore(self, state: _State) -> None:
         self.counters = state.counters
         self._last_seq, self._last_t_ns = state.last_seq, state.last_t_ns
-        self._last_x = np.frombuffer(state.last_x, dtype=np.float32)
+        self._last_x = _writable(state.last_x)
         self._late_seq, self._late_run = state.late_seq, state.late_run
         self._fresh, self._gaps = state.fresh, state.gaps
         self._waiting = {
-            w.seq: (Sample(self.stream, w.seq, w.t_ns, np.frombuffer(w.x, dtype=np.float32)), w.t_received_ns)
+            w.seq: (Sample(self.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns)
             for w in state.waiting
         }
 
@@ -225,9 +234,6 @@ class Session:
         if missed:
             flags = Flag.GAP
             self._fill(missed, seq)
-        if self._fresh:
-            flags |= Flag.RESET
-            self._fresh = False
         if self._restored:
             flags |= Flag.RESTORED
             self._restored = False
@@ -240,6 +246,9 @@ class Session:
         t_stepped_ns = clock()
         if not outcome & Outcome.FAILED:
             self._count("stepped")
+            if self._fresh:
+                flags |= Flag.RESET
+                self._fresh = False
         deadline_ms = self._rules.deadline_ms
         if deadline_ms and sample.t_ns is not None and t_stepped_ns - sample.t_ns > deadline_ms * 1e6:
             flags |= Flag.STALE
@@ -275,9 +284,10 @@ class Session:
         elif policy != "skip":
             x = self._last_x if policy == "hold" else np.zeros_like(self._last_x)
             y = np.empty(self._predictor.outputs, dtype=np.float32)
+            before = self._memory.count  # a last sample that failed cannot be held
             for _ in range(missed):
                 self._predictor.advance(self._memory, x, y)
-            self._count("filled", missed)
+            self._count("filled", self._memory.count - before)
 
     def _note(self, outcome: int) -> int:
         """Count what preprocessing did; return its flags."""
@@ -292,3 +302,8 @@ class Session:
         if outcome & Outcome.WARMUP:
             flags |= Flag.WARMUP
         return flags
+
+
+def _writable(raw: bytes) -> F32:
+    """Float32 values, copied: numba would compile the step again for a read-only array."""
+    return np.frombuffer(raw, dtype=np.float32).copy()

@@ -27,7 +27,7 @@ class SampleFields(msgspec.Struct, gc=False):
 class OpenBciFields(msgspec.Struct, gc=False):
     """One element of what OpenBCI's GUI publishes: microseconds and channels."""
 
-    timestamp: float
+    timestamp: Annotated[float, msgspec.Meta(ge=0, le=9e15)]
     data: list[Value]
 
 
@@ -80,7 +80,9 @@ def to_samples(payload: Payload, stream: str) -> list[Sample]:
 def _from_openbci(element: OpenBciFields | Value, stream: str) -> Sample:
     if not isinstance(element, OpenBciFields):
         raise WireError("fields", f"stream {stream!r}: expected objects only, got a mixed array")
-    return Sample(stream, None, int(element.timestamp * 1000), to_floats(element.data))
+    whole = int(element.timestamp)  # microseconds; as a float, epoch nanoseconds would lose their last digits
+    t_ns = 1000 * whole + int((element.timestamp - whole) * 1000)
+    return Sample(stream, None, t_ns, to_floats(element.data))
 
 
 def to_floats(values: list[Value] | list[OpenBciFields | Value]) -> F32:

@@ -3,7 +3,8 @@
     magic "sr" | version u8 | kind u8 | flags u16 | key bytes u16 | values u32 | seq i64 | t_ns i64
     a prediction goes on: missed u32 | session 12 s | model 12 s | t_received, t_stepped, t_published i64
 
-seq -1 and t_ns -1 mean none. On a byte stream each frame follows its length, u32 (see transports).
+seq -1 and t_ns -1 mean none; missed stops at its largest value. On a byte stream each frame follows its
+length, u32 (see transports).
 """
 
 import struct
@@ -17,6 +18,7 @@ MAGIC, VERSION, SAMPLE, PREDICTION, NONE = b"sr", 1, 1, 2, -1
 HEADER = struct.Struct("<2sBBHHIqq")
 TRAILER = struct.Struct("<I12s12sqqq")
 FLAGS = sum(Flag)
+MAX_MISSED = 2**32 - 1
 
 
 class FrameCodec:
@@ -36,7 +38,7 @@ class FrameCodec:
     def encode_prediction(self, prediction: Prediction, t_published_ns: int) -> bytes:
         """See `Codec`."""
         trailer = TRAILER.pack(
-            prediction.missed,
+            min(prediction.missed, MAX_MISSED),
             prediction.session.encode(),
             prediction.model.encode(),
             prediction.t_received_ns,
