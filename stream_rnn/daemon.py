@@ -16,7 +16,8 @@ from pathlib import Path
 import msgspec
 
 from stream_rnn.announce import EventLimiter, Latency, info, status
-from stream_rnn.config import Config, shown
+from stream_rnn.config.load import shown
+from stream_rnn.config.sections import Config
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.predictor import Predictor

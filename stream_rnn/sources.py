@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stream_rnn.config import Answer, Config, UdpSection, UnixDatagramSection
+from stream_rnn.config.sections import Answer, Config, UdpSection, UnixDatagramSection
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt import MqttTransport

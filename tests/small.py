@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,6 +44,11 @@ def small_model(
         golden_y=np.empty((0, outputs), dtype=np.float32),
     )
     return with_golden(model, rng.poisson(2, (8, inputs)).astype(np.float32))
+
+
+def signatures(kernel: Any) -> list[Any]:
+    """What a kernel has been compiled for."""
+    return list(kernel.signatures)
 
 
 def saved_model(folder: Path, model: Model) -> Path:

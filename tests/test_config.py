@@ -10,7 +10,8 @@ import pytest
 
 from stream_rnn.cli import build_parser, main
 from stream_rnn.cli.run import flags
-from stream_rnn.config import Config, Settings, load_config, section_types
+from stream_rnn.config.load import Settings, load_config
+from stream_rnn.config.sections import Config, section_types
 from stream_rnn.errors import ConfigError
 from tests.small import saved_model, small_model
 

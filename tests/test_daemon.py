@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_rnn.config import load_config
+from stream_rnn.config.load import load_config
 from stream_rnn.daemon import Daemon
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from stream_rnn.cli import main
-from stream_rnn.config import Settings, load_config
+from stream_rnn.config.load import Settings, load_config
 from stream_rnn.daemon import Daemon
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor

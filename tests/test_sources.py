@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stream_rnn.config import Settings, load_config
+from stream_rnn.config.load import Settings, load_config
 from stream_rnn.daemon import Daemon
 from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.predictor import Predictor

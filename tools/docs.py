@@ -15,7 +15,8 @@ import msgspec
 from msgspec import inspect as types
 
 from stream_rnn.cli import COMMANDS, build_parser
-from stream_rnn.config import PREFIX, Config
+from stream_rnn.config.load import PREFIX
+from stream_rnn.config.sections import Config
 
 ROOT = Path(__file__).parents[1]
 MADE = "<!-- Made by tools/docs.py: change the source and run it again. -->"

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from stream_rnn.config import Config, Settings, load_config, parse_value, shown
+from stream_rnn.config.load import Settings, load_config, parse_value, shown
+from stream_rnn.config.sections import Config
 from stream_rnn.daemon import Daemon
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor

@@ -1,0 +1,133 @@
+"""The daemon's config: TOML, environment and flags into one frozen value. Every error names the key.
+
+A flag goes before `STREAM_RNN_SECTION__KEY` in the environment, that before the file, that before defaults.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from stream_rnn.config.sections import SOURCES, Config, section_types
+from stream_rnn.errors import ConfigError
+
+PREFIX = "STREAM_RNN_"
+
+Settings: TypeAlias = dict[str, dict[str, Any]]
+"""Values by section and key, as a TOML file gives them."""
+
+
+def load_config(path: Path | None, environment: Mapping[str, str], flags: Settings) -> Config:
+    """Read a config.
+
+    Args:
+        path: TOML file, or None for none.
+        environment: Where `STREAM_RNN_SECTION__KEY` is looked up.
+        flags: What the command line says, by section and key.
+
+    Raises:
+        ConfigError: A file that cannot be read, an unknown key, or a value that cannot be.
+    """
+    settings: Settings = {}
+    subject = "config" if path is None else str(path)
+    if path is not None:
+        _merge(settings, _read(path))
+        for section in ("model", "recording"):
+            values = settings.get(section, {})
+            if isinstance(values, dict) and isinstance(values.get("path"), str):
+                values["path"] = str(path.parent / values["path"])
+    _merge(settings, _from_environment(environment))
+    _merge(settings, flags)
+    _check_names(settings, subject)
+    try:
+        config = msgspec.convert(settings, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{subject}: {_dotted(str(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{subject}: {error}") from None
+    _check_sources(config, subject)
+    return config
+
+
+def _check_sources(config: Config, subject: str) -> None:
+    sections = {name: getattr(config, name) for name in SOURCES}
+    if not any(sections.values()):
+        raise ConfigError(f"{subject}: expected a way in, one of [{'], ['.join(SOURCES)}], got none")
+    for name, section in sections.items():
+        if getattr(section, "answer", "sender") != "sender" and config.mqtt is None:
+            raise ConfigError(
+                f"{subject}: {name}.answer: expected a section [mqtt] for {section.answer!r}, got none"
+            )
+
+
+def shown(config: Config) -> dict[str, Any]:
+    """The config as plain values, for people and recordings: of the password, only whether there is one."""
+    values: dict[str, Any] = msgspec.to_builtins(config)
+    if values.get("mqtt") and values["mqtt"]["password"] is not None:
+        values["mqtt"]["password"] = "***"  # noqa: S105 - the opposite of one
+    return values
+
+
+def _read(path: Path) -> Settings:
+    try:
+        settings: Settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"{path}: expected a config file, got {reason}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: expected TOML: {error}") from None
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str]) -> Settings:
+    settings: Settings = {}
+    for name, raw in sorted(environment.items()):
+        section, found, key = name.removeprefix(PREFIX).lower().partition("__")
+        if name.startswith(PREFIX) and found:
+            settings.setdefault(section, {})[key] = parse_value(raw)
+    return settings
+
+
+def parse_value(raw: str) -> Any:  # noqa: ANN401 - whatever TOML can say
+    """A value as TOML would read it; what is no TOML is text."""
+    try:
+        return tomllib.loads(f"value = {raw}")["value"]
+    except tomllib.TOMLDecodeError:
+        return raw
+
+
+def _merge(into: Settings, other: Settings) -> None:
+    for section, values in other.items():
+        if isinstance(values, dict) and isinstance(into.get(section), dict):
+            into[section].update(values)
+        else:
+            into[section] = dict(values) if isinstance(values, dict) else values
+
+
+def _check_names(settings: Settings, subject: str) -> None:
+    types = section_types()
+    for section, values in settings.items():
+        if section not in types:
+            raise ConfigError(f"{subject}: [{section}]: unknown section{_nearest(section, types)}")
+        if not isinstance(values, dict):
+            raise ConfigError(f"{subject}: {section}: expected a section [{section}], got {values!r}")
+        for key in values:
+            known = types[section].__struct_fields__
+            if key not in known:
+                raise ConfigError(f"{subject}: {section}.{key}: unknown key{_nearest(key, known)}")
+
+
+def _nearest(name: str, known: Mapping[str, object] | tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; expected one of {', '.join(known)}"
+
+
+def _dotted(error: str) -> str:
+    """`Expected int - at $.mqtt.port` as `mqtt.port: expected int`."""
+    message, _, where = error.partition(" - at `$")
+    key = where.rstrip("`").lstrip(".")
+    message = message[0].lower() + message[1:]
+    return f"{key}: {message}" if key else message
