@@ -93,8 +93,7 @@ class Daemon:
         try:
             async with asyncio.TaskGroup() as tasks:
                 for name, source in self.sources.items():
-                    work = source.transport.serve(self._deliver_from(source))
-                    serving.append(tasks.create_task(work, name=f"serve-{name}"))
+                    serving.append(tasks.create_task(self._serve_source(source), name=f"serve-{name}"))
                 ticking = [
                     tasks.create_task(self._publish_metrics(), name="metrics"),
                     tasks.create_task(self._evict_idle(), name="evict"),
@@ -113,6 +112,12 @@ class Daemon:
                 loop.remove_signal_handler(number)
             if self.recorder is not None:
                 self.recorder.close()
+
+    async def _serve_source(self, source: Source) -> None:
+        """Open one way in; one that answers to the broker, once the broker can be reached."""
+        if source.after is not None:
+            await source.after.ready()
+        await source.transport.serve(self._deliver_from(source))
 
     def stop(self) -> None:
         """Ask `run` to end."""

@@ -3,23 +3,40 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from stream_rnn.config.sections import Answer, Config, UdpSection, UnixDatagramSection
+from stream_rnn.config.sections import (
+    Answer,
+    Config,
+    TcpSection,
+    UdpSection,
+    UnixDatagramSection,
+    UnixSection,
+)
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.stdio import StdioTransport
-from stream_rnn.transports.tcp import TcpServer
+from stream_rnn.transports.stream_socket import StreamSocketServer
 from stream_rnn.wire import WireName
 
 
 class Source(NamedTuple):
-    """One way in, and the ways its answers go out: published on a topic, back to the sender, or both."""
+    """One way in, and the ways its answers go out: published on a topic, back to the sender, or both.
+
+    Attributes:
+        transport: The way in.
+        wire: Encoding of its samples and their predictions.
+        publisher: Where predictions are published, or None.
+        qos: Quality of service of that.
+        replies: Whether the sender is answered.
+        after: What must be ready before this way is opened: nothing may come in that cannot go out.
+    """
 
     transport: Transport
     wire: WireName
     publisher: Publisher | None = None
     qos: int = 0
     replies: bool = True
+    after: Transport | None = None
 
 
 def open_sources(
@@ -51,19 +68,18 @@ def open_sources(
         if answer == "sender" or sink is None:
             sources[name] = Source(transport, wire)
         else:
-            sources[name] = Source(transport, wire, sink.publisher, sink.qos, replies=answer == "both")
+            replies = answer == "both"
+            sources[name] = Source(transport, wire, sink.publisher, sink.qos, replies, after=sink.transport)
 
-    if config.tcp is not None:
-        add(
-            "tcp",
-            TcpServer(config.tcp, report=report, on_close=on_close),
-            config.tcp.codec,
-            config.tcp.answer,
-        )
+    for name in ("tcp", "unix"):
+        connections: TcpSection | UnixSection | None = getattr(config, name)
+        if connections is not None:
+            server = StreamSocketServer(connections, report=report, on_close=on_close)
+            add(name, server, connections.codec, connections.answer)
     for name in ("udp", "unix_datagram"):
-        section: UdpSection | UnixDatagramSection | None = getattr(config, name)
-        if section is not None:
-            add(name, DatagramServer(section, report=report), section.wire, section.answer)
+        datagrams: UdpSection | UnixDatagramSection | None = getattr(config, name)
+        if datagrams is not None:
+            add(name, DatagramServer(datagrams, report=report), datagrams.wire, datagrams.answer)
     if config.stdio is not None:
         pipe = StdioTransport(config.stdio, report=report, on_end=on_end)
         add("stdio", pipe, config.stdio.codec, config.stdio.answer)

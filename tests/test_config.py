@@ -55,7 +55,7 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         ({}, "config: object missing required field `model`"),
         (
             {"model": {"path": "m"}},
-            "config: expected a way in, one of [mqtt], [tcp], [udp], [unix_datagram], [stdio], got none",
+            "config: expected a way in, one of [mqtt], [tcp], [unix], [udp], [unix_datagram], [stdio], got none",
         ),
         (MINIMAL | {"mqqt": {}}, "config: [mqqt]: unknown section; did you mean 'mqtt'?"),
         (MINIMAL | {"mqtt": {"tpoic": "a"}}, "config: mqtt.tpoic: unknown key; did you mean 'topic'?"),

@@ -23,7 +23,7 @@ from stream_rnn.transports.datagram import DatagramServer, UdpSettings, UnixData
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.stdio import StdioSettings, StdioTransport
-from stream_rnn.transports.tcp import TcpServer
+from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings
 from stream_rnn.wire import CODECS
 from tests.broker import needs_mosquitto, running_mosquitto
 from tests.small import saved_model, small_model
@@ -81,11 +81,14 @@ async def wired(folder: Path, url: str, section: str, values: dict[str, object])
         await asyncio.gather(task, watch, return_exceptions=True)
 
 
-async def send_tcp(here: Wired, framing: str, sink: str) -> None:
-    server = here.daemon.sources["tcp"].transport
-    assert isinstance(server, TcpServer)
+async def send_connected(here: Wired, name: str, framing: str, sink: str) -> None:
+    server = here.daemon.sources[name].transport
+    assert isinstance(server, StreamSocketServer)
     codec, cutter = CODECS["json" if framing == "lines" else "frame"], CUTTERS[framing](1 << 20)  # type: ignore[index]
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    if isinstance(server.settings, TcpSettings):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    else:
+        reader, writer = await asyncio.open_unix_connection(server.settings.path)
     writer.write(cutter.join([codec.encode_sample(Sample("a", i, None, x)) for i, x in enumerate(XS)]))
     if sink != "mqtt":
         while len(here.replied) < COUNT:
@@ -128,17 +131,19 @@ def check(payloads: list[bytes], wire: str) -> None:
 @pytest.mark.mosquitto
 @needs_mosquitto
 @pytest.mark.parametrize("sink", ["sender", "mqtt", "both"])
-@pytest.mark.parametrize("source", ["tcp lines", "tcp frames", "udp", "unix_datagram"])
+@pytest.mark.parametrize(
+    "source", ["tcp lines", "tcp frames", "unix lines", "unix frames", "udp", "unix_datagram"]
+)
 async def test_every_source_and_sink_gives_the_same_predictions(
     tmp_path: Path, broker_url: str, source: str, sink: str
 ) -> None:
     section, _, framing = source.partition(" ")
     values: dict[str, object] = {"answer": sink}
-    values |= {"path": str(tmp_path / "socket")} if section == "unix_datagram" else {"port": 0}
+    values |= {"path": str(tmp_path / "socket")} if section.startswith("unix") else {"port": 0}
     values |= {"framing": framing} if framing else {}
     async with wired(tmp_path, broker_url, section, values) as here:
         if framing:
-            await send_tcp(here, framing, sink)
+            await send_connected(here, section, framing, sink)
         else:
             await send_datagrams(here, section, sink)
     wire = "frame" if framing == "frames" else "json"
@@ -148,21 +153,44 @@ async def test_every_source_and_sink_gives_the_same_predictions(
             check(payloads, wire)
 
 
+def piped(command: list[str], samples: bytes) -> bytes:
+    return subprocess.run(command, input=samples, stdout=subprocess.PIPE, timeout=60, check=True).stdout
+
+
+@pytest.mark.mosquitto
+@needs_mosquitto
+@pytest.mark.parametrize("sink", ["sender", "mqtt", "both"])
 @pytest.mark.parametrize("framing", ["lines", "frames"])
-def test_shell_pipe_gives_the_same_predictions(tmp_path: Path, framing: str) -> None:
+async def test_shell_pipe_gives_the_same_predictions(
+    tmp_path: Path, broker_url: str, framing: str, sink: str
+) -> None:
     model = saved_model(tmp_path, small_model())
     wire = "json" if framing == "lines" else "frame"
     cutter = CUTTERS[framing](1 << 20)  # type: ignore[index]
     samples = cutter.join([CODECS[wire].encode_sample(Sample("a", i, None, x)) for i, x in enumerate(XS)])  # type: ignore[index]
     command = [sys.executable, "-m", "stream_rnn", "run", "--model", str(model), "--stdio"]
-    done = subprocess.run(
-        [*command, "--set", f"stdio.framing={framing}"],
-        input=samples,
-        capture_output=True,
-        timeout=60,
-        check=True,
-    )
-    check(list(cutter.feed(done.stdout)), wire)
+    command += ["--broker", broker_url] if sink != "sender" else []
+    settings = [f"stdio.framing={framing}", f"stdio.answer={sink}"]
+    published: list[bytes] = []
+
+    def take(messages: list[Message]) -> None:
+        published.extend(message.payload for message in messages)
+
+    topics = ["stream_rnn/decoder/predictions/#"]
+    watching = MqttTransport(MqttSettings(url=broker_url), topics=topics, fail_fast=True)
+    watch = asyncio.create_task(watching.serve(take), name="watch")
+    await watching.ready()
+    command += [f"--set={setting}" for setting in settings]
+    done = await asyncio.to_thread(piped, command, samples)
+    async with asyncio.timeout(10):
+        while sink != "sender" and len(published) < COUNT:  # noqa: ASYNC110 - a count, not an event
+            await asyncio.sleep(0.001)
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
+    replied = list(cutter.feed(done))
+    assert (len(replied), len(published)) == (COUNT * (sink != "mqtt"), COUNT * (sink != "sender"))
+    for payloads in filter(None, (replied, published)):
+        check(payloads, wire)
 
 
 async def test_late_answer_of_a_pipe_is_written_at_once() -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import socket
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +14,7 @@ from stream_rnn.transports.base import Message, Publication, Publisher, Transpor
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
-from stream_rnn.transports.tcp import TcpServer, TcpSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings, UnixSettings
 from tests.broker import BINARY, Mosquitto, running_mosquitto
 
 PAYLOADS = [b"%d" % number for number in range(100)]
@@ -33,7 +35,7 @@ async def memory_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
 
 @contextlib.asynccontextmanager
 async def tcp_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
-    transport = TcpServer(TcpSettings(port=0))
+    transport = StreamSocketServer(TcpSettings(port=0))
     writers: list[asyncio.StreamWriter] = []
     senders: list[asyncio.Task[None]] = []
 
@@ -61,10 +63,22 @@ async def mqtt_case(broker: Mosquitto | None) -> AsyncIterator[Case]:
     yield Case(transport, send)
 
 
-CASES = {"memory": memory_case, "tcp": tcp_case, "mqtt": mqtt_case}
+@contextlib.asynccontextmanager
+async def unix_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
+    with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as client:
+        settings = UnixSettings(path=f"{folder}/socket")
+
+        def send(payloads: list[bytes]) -> None:
+            client.connect(settings.path)
+            client.sendall(b"".join(payload + b"\n" for payload in payloads))
+
+        yield Case(StreamSocketServer(settings), send)
 
 
-@pytest.fixture(params=["memory", "tcp", pytest.param("mqtt", marks=pytest.mark.mosquitto)])
+CASES = {"memory": memory_case, "tcp": tcp_case, "unix": unix_case, "mqtt": mqtt_case}
+
+
+@pytest.fixture(params=["memory", "tcp", "unix", pytest.param("mqtt", marks=pytest.mark.mosquitto)])
 def case(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[contextlib.AbstractAsyncContextManager[Case]]:
@@ -134,7 +148,7 @@ async def test_a_transport_serves_again_after_a_stop(case: Cases) -> None:
     got: list[Message] = []
     async with case as under_test:
         await collect(under_test, 1, got)
-        if isinstance(under_test.transport, TcpServer):
+        if isinstance(under_test.transport, StreamSocketServer):
             return  # its test client stays with the first port
         got.clear()
         await collect(under_test, 2, got)

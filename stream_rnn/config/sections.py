@@ -11,13 +11,13 @@ from stream_rnn.transports.cut import Framing
 from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.stdio import StdioSettings
-from stream_rnn.transports.tcp import TcpSettings
+from stream_rnn.transports.stream_socket import TcpSettings, UnixSettings
 from stream_rnn.wire import WireName
 
 Answer: TypeAlias = Literal["sender", "mqtt", "both"]
 """Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
 
-SOURCES = ("mqtt", "tcp", "udp", "unix_datagram", "stdio")
+SOURCES = ("mqtt", "tcp", "unix", "udp", "unix_datagram", "stdio")
 """The sections that are ways in."""
 
 
@@ -29,6 +29,11 @@ def check_lines(section: str, framing: Framing, wire: WireName | None) -> None:
     """
     if framing == "lines" and wire not in {None, "json"}:
         raise ConfigError(f"{section}.wire: expected 'json' with framing 'lines', got {wire!r}")
+
+
+def default_codec(framing: Framing) -> WireName:
+    """JSON in lines, the binary frame in frames."""
+    return "json" if framing == "lines" else "frame"
 
 
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -92,7 +97,28 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
     @property
     def codec(self) -> WireName:
         """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or ("json" if self.framing == "lines" else "frame")
+        return self.wire or default_codec(self.framing)
+
+
+class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Samples from clients of a Unix socket, each answered on its own connection.
+
+    Attributes:
+        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
+    """
+
+    wire: WireName | None = None
+    answer: Answer = "sender"
+
+    def __post_init__(self) -> None:
+        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
+        check_lines("unix", self.framing, self.wire)
+
+    @property
+    def codec(self) -> WireName:
+        """The encoding: JSON in lines, the binary frame in frames, unless told."""
+        return self.wire or default_codec(self.framing)
 
 
 class UdpSection(UdpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -137,7 +163,7 @@ class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def codec(self) -> WireName:
         """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or ("json" if self.framing == "lines" else "frame")
+        return self.wire or default_codec(self.framing)
 
 
 class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -188,6 +214,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     daemon: DaemonSection = DaemonSection()
     mqtt: MqttSection | None = None
     tcp: TcpSection | None = None
+    unix: UnixSection | None = None
     udp: UdpSection | None = None
     unix_datagram: UnixDatagramSection | None = None
     stdio: StdioSection | None = None

@@ -8,12 +8,12 @@ import contextlib
 import os
 import socket
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 
 from stream_rnn.errors import TransportError
+from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
 
 MAX_BATCH = 256  # datagrams a call; the rest waits for one turn of the loop, so that timers run
@@ -64,20 +64,13 @@ class UnixDatagramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         Raises:
             TransportError: The path cannot be bound.
         """
-        replace_stale(self.path)
+        unix.claim(self.path, socket.SOCK_DGRAM)
         return _bound(socket.AF_UNIX, self.path, f"unix {self.path}")
 
     def key(self, address: Any) -> str:  # noqa: ANN401 - a path, bytes, or None
         """Stream key of a sender: all that have no name of their own are one."""
         name = os.fsdecode(address) if address else "unnamed"
         return f"unix:{name.replace(chr(0), '@')}"
-
-
-def replace_stale(path: str) -> None:
-    """Remove a socket file that nobody listens on any more."""
-    with contextlib.suppress(OSError):
-        if Path(path).is_socket():
-            Path(path).unlink()
 
 
 def _bound(family: int, address: Any, name: str) -> socket.socket:  # noqa: ANN401 - as above
@@ -132,7 +125,7 @@ class DatagramServer:
             loop.remove_reader(sock)
             sock.close()
             if isinstance(self.settings, UnixDatagramSettings):
-                replace_stale(self.settings.path)
+                unix.release(self.settings.path)
 
     async def ready(self) -> None:
         """Return once it listens."""

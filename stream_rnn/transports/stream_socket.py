@@ -1,4 +1,4 @@
-"""A TCP server: each connection is a stream of its own, and answers go back to the sender.
+"""Stream sockets, TCP or Unix: each connection is a stream of its own, and answers go back to the sender.
 
 Backpressure is the socket itself: while a read is being answered, nothing more is read.
 """
@@ -9,38 +9,99 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from stream_rnn.errors import TransportError, WireError
+from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
 from stream_rnn.transports.cut import CUTTERS, Framing
 
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
 
 
-class TcpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to listen, and how payloads are cut out of the bytes.
+Factory = Callable[[], asyncio.Protocol]
+
+
+class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How payloads are cut out of a connection's bytes, and how much is held.
 
     Attributes:
-        host: Address to listen on; loopback unless told.
-        port: Port to listen on; 0 takes a free one.
         framing: `lines` (each payload ends with a newline) or `frames` (32-bit length, then the payload).
         max_bytes: Longest payload; a longer one closes its connection.
         max_outgoing_bytes: Answers held for a client that does not read; beyond, it is disconnected.
         max_connections: Clients at a time; one more is refused.
     """
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
     framing: Framing = "lines"
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] = 1 << 20
     max_outgoing_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 22
     max_connections: Annotated[int, msgspec.Meta(ge=1)] = 256
 
 
-class TcpServer:
+class TcpSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to listen for TCP clients.
+
+    Attributes:
+        host: Address to listen on; loopback unless told.
+        port: Port to listen on; 0 takes a free one.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+
+    async def listen(self, factory: Factory) -> asyncio.Server:
+        """Open the port.
+
+        Raises:
+            TransportError: The address cannot be listened on.
+        """
+        try:
+            return await asyncio.get_running_loop().create_server(factory, self.host, self.port)
+        except OSError as error:
+            raise _refused(f"tcp {self.host}:{self.port}", error) from None
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+
+    def key(self, peer: Any, _number: int) -> str:  # noqa: ANN401 - whatever the family calls an address
+        """Stream key of a client: its address."""
+        host, port = peer[:2]
+        return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+
+
+class UnixSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to listen for clients of a Unix socket.
+
+    Attributes:
+        path: Socket file; a stale one is replaced.
+    """
+
+    path: str
+
+    async def listen(self, factory: Factory) -> asyncio.Server:
+        """Make the socket file.
+
+        Raises:
+            TransportError: The path cannot be listened on.
+        """
+        unix.claim(self.path, socket.SOCK_STREAM)
+        try:
+            return await asyncio.get_running_loop().create_unix_server(factory, self.path)
+        except OSError as error:
+            raise _refused(f"unix {self.path}", error) from None
+
+    def close(self) -> None:
+        """Remove the socket file."""
+        unix.release(self.path)
+
+    def key(self, _peer: Any, number: int) -> str:  # noqa: ANN401 - as above
+        """Stream key of a client, which has no address: the number of its connection."""
+        return f"unix:{number}"
+
+
+class StreamSocketServer:
     """Listens, delivers, and writes answers back.
 
     Args:
@@ -49,14 +110,14 @@ class TcpServer:
         on_close: Takes the stream key of a connection that ended: a later client may get the same port.
 
     Attributes:
-        port: The port it listens on, once ready.
+        port: The TCP port it listens on, once ready.
         counters: received, replied, connections, refused_size, refused_connections, truncated (bytes of an
             unfinished payload at the end), dropped_slow (connections), dropped_disconnected (answers).
     """
 
     def __init__(
         self,
-        settings: TcpSettings,
+        settings: TcpSettings | UnixSettings,
         *,
         report: Report = no_report,
         on_close: Callable[[str], None] = lambda _stream: None,
@@ -64,12 +125,13 @@ class TcpServer:
         self.settings = settings
         self.report = report
         self.on_close = on_close
-        self.port = settings.port
+        self.port = 0
         self.counters = dict.fromkeys(
             ("received", "replied", "connections", "refused_size", "refused_connections", "truncated"), 0
         )
         self.counters.update(dropped_slow=0, dropped_disconnected=0)
         self.connections: set[Connection] = set()
+        self.accepted = 0
         self._ready = asyncio.Event()
 
     async def serve(self, deliver: Deliver) -> None:
@@ -78,22 +140,21 @@ class TcpServer:
         Raises:
             TransportError: The address cannot be listened on.
         """
-        loop = asyncio.get_running_loop()
-        bug: asyncio.Future[None] = loop.create_future()
-        host, port = self.settings.host, self.settings.port
+        bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        server = await self.settings.listen(lambda: Connection(self, deliver, bug))
         try:
-            server = await loop.create_server(lambda: Connection(self, deliver, bug), host, port)
-        except OSError as exc:
-            reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
-            raise TransportError(f"tcp {host}:{port}: cannot listen: {reason}") from None
-        try:
-            self.port = server.sockets[0].getsockname()[1]
-            self.report("listening", f"tcp {host}:{self.port}")
+            name = server.sockets[0].getsockname()
+            if isinstance(self.settings, TcpSettings):
+                self.port = name[1]
+                self.report("listening", f"tcp {self.settings.host}:{self.port}")
+            else:
+                self.report("listening", f"unix {name}")
             self._ready.set()
             await bug
         finally:
             self._ready.clear()
             server.close()
+            self.settings.close()
             await self._close_connections()
 
     async def ready(self) -> None:
@@ -113,7 +174,7 @@ class TcpServer:
 class Connection(asyncio.Protocol):
     """One client. Its answers to one read leave in one write."""
 
-    def __init__(self, server: TcpServer, deliver: Deliver, bug: "asyncio.Future[None]") -> None:
+    def __init__(self, server: StreamSocketServer, deliver: Deliver, bug: "asyncio.Future[None]") -> None:
         self.stream = ""
         self.lost: asyncio.Future[None] = bug.get_loop().create_future()
         self._server = server
@@ -128,8 +189,9 @@ class Connection(asyncio.Protocol):
         """Name the stream, or refuse one client too many."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        self.stream = _stream_key(transport.get_extra_info("peername"))
         server = self._server
+        server.accepted += 1
+        self.stream = server.settings.key(transport.get_extra_info("peername"), server.accepted)
         if len(server.connections) >= server.settings.max_connections:
             server.counters["refused_connections"] += 1
             server.report(
@@ -137,7 +199,8 @@ class Connection(asyncio.Protocol):
             )
             transport.abort()
             return
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(server.settings, TcpSettings):
+            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         transport.set_write_buffer_limits(high=server.settings.max_outgoing_bytes)
         server.connections.add(self)
         server.counters["connections"] += 1
@@ -217,6 +280,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-def _stream_key(peer: tuple[str, int]) -> str:
-    host, port = peer[:2]
-    return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
+def _refused(name: str, error: OSError) -> TransportError:
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+    return TransportError(f"{name}: cannot listen: {reason}")

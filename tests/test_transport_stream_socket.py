@@ -2,13 +2,14 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from stream_rnn.errors import TransportError
 from stream_rnn.transports.base import Deliver, Message
 from stream_rnn.transports.cut import CUTTERS, Framing
-from stream_rnn.transports.tcp import TcpServer, TcpSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings, UnixSettings
 
 Reports = list[tuple[str, str]]
 
@@ -20,7 +21,7 @@ def echo(messages: list[Message]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(server: TcpServer, deliver: Deliver = echo) -> AsyncIterator[TcpServer]:
+async def serving(server: StreamSocketServer, deliver: Deliver = echo) -> AsyncIterator[StreamSocketServer]:
     task = asyncio.create_task(server.serve(deliver), name="serve")
     await asyncio.wait_for(server.ready(), 5)
     yield server
@@ -29,15 +30,15 @@ async def serving(server: TcpServer, deliver: Deliver = echo) -> AsyncIterator[T
         await task
 
 
-def make(reports: Reports | None = None, **settings: object) -> TcpServer:
+def make(reports: Reports | None = None, **settings: object) -> StreamSocketServer:
     noted = [] if reports is None else reports
-    return TcpServer(
+    return StreamSocketServer(
         TcpSettings(port=0, **settings),  # type: ignore[arg-type]  # cases give any field
         report=lambda kind, detail: noted.append((kind, detail)),
     )
 
 
-async def client(server: TcpServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def client(server: StreamSocketServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     return await asyncio.open_connection("127.0.0.1", server.port)
 
 
@@ -45,6 +46,10 @@ async def end(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
+
+
+def at(path: Path, **settings: object) -> StreamSocketServer:
+    return StreamSocketServer(UnixSettings(path=str(path), **settings))  # type: ignore[arg-type]  # as above
 
 
 @pytest.mark.parametrize("framing", ["lines", "frames"])
@@ -75,7 +80,7 @@ async def test_one_read_is_delivered_and_answered_at_once() -> None:
 async def test_each_connection_is_a_stream_of_its_own_until_it_closes() -> None:
     streams: list[str] = []
     closed: asyncio.Queue[str] = asyncio.Queue()
-    server = TcpServer(TcpSettings(port=0), on_close=closed.put_nowait)
+    server = StreamSocketServer(TcpSettings(port=0), on_close=closed.put_nowait)
 
     def deliver(messages: list[Message]) -> None:
         streams.extend(message.stream for message in messages)
@@ -120,7 +125,7 @@ async def test_a_framing_error_closes_that_connection_only(
 
 async def test_a_client_that_does_not_read_is_dropped_and_counted() -> None:
     reports: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-    server = TcpServer(
+    server = StreamSocketServer(
         TcpSettings(port=0, max_outgoing_bytes=1000), report=lambda *what: reports.put_nowait(what)
     )
 
@@ -140,7 +145,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_counted() -> None:
 
 async def test_an_unfinished_payload_at_the_end_is_counted() -> None:
     closed = asyncio.Event()
-    server = TcpServer(TcpSettings(port=0), on_close=lambda _stream: closed.set())
+    server = StreamSocketServer(TcpSettings(port=0), on_close=lambda _stream: closed.set())
     async with serving(server):
         _, writer = await client(server)
         writer.write(b"[1, 2")
@@ -152,7 +157,7 @@ async def test_an_unfinished_payload_at_the_end_is_counted() -> None:
 async def test_an_answer_after_the_end_of_the_connection_is_counted() -> None:
     kept: list[Message] = []
     closed = asyncio.Event()
-    server = TcpServer(TcpSettings(port=0), on_close=lambda _stream: closed.set())
+    server = StreamSocketServer(TcpSettings(port=0), on_close=lambda _stream: closed.set())
     async with serving(server, kept.extend):
         _, writer = await client(server)
         writer.write(b"1\n")
@@ -191,5 +196,54 @@ async def test_a_port_in_use_is_told_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(TransportError) as caught:
-            await TcpServer(TcpSettings(port=port)).serve(echo)
+            await StreamSocketServer(TcpSettings(port=port)).serve(echo)
         assert str(caught.value) == f"tcp 127.0.0.1:{port}: cannot listen: Address already in use"
+
+
+async def test_each_client_of_a_unix_socket_is_a_stream_and_is_answered(tmp_path: Path) -> None:
+    streams: list[str] = []
+
+    def deliver(messages: list[Message]) -> None:
+        streams.extend(message.stream for message in messages)
+        echo(messages)
+
+    async with serving(at(tmp_path / "socket"), deliver):
+        for number in (1, 2):
+            reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+            writer.write(b"[%d]\n" % number)
+            assert await asyncio.wait_for(reader.readline(), 5) == b"[%d]\n" % number
+            await end(writer)
+    assert streams == ["unix:1", "unix:2"]
+    assert not (tmp_path / "socket").exists()
+
+
+async def test_socket_file_of_a_killed_daemon_is_taken_over(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(tmp_path / "socket"))
+    async with serving(at(tmp_path / "socket")):
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "socket")
+        writer.write(b"1\n")
+        assert await asyncio.wait_for(reader.readline(), 5) == b"1\n"
+        await end(writer)
+
+
+async def test_socket_file_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    async def refusal(path: Path) -> str:
+        with pytest.raises(TransportError) as caught:
+            await at(path).serve(echo)
+        return str(caught.value)
+
+    busy, file, long = tmp_path / "busy", tmp_path / "file", tmp_path / ("x" * 108)
+    file.touch()
+    async with serving(at(busy)):
+        assert await refusal(busy) == f"unix {busy}: cannot listen: Address already in use"
+        reader, writer = await asyncio.open_unix_connection(busy)
+        writer.write(b"1\n")
+        assert await asyncio.wait_for(reader.readline(), 5) == b"1\n"
+        await end(writer)
+    assert await refusal(file) == f"unix {file}: expected a socket or nothing there, got another file"
+    assert await refusal(long) == f"unix {long}: expected a path of at most 107 bytes, got a longer one"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other_kind:
+        other_kind.bind(str(tmp_path / "datagrams"))
+        refused = await refusal(tmp_path / "datagrams")
+    assert refused == f"unix {tmp_path / 'datagrams'}: cannot listen: Protocol wrong type for socket"
