@@ -1,19 +1,12 @@
 """What a daemon says about itself: status, birth, metrics, events. Always JSON."""
 
-import platform
-from typing import Any
-
 import msgspec
-import numba
-import numpy as np
 
-from stream_rnn import __version__
-from stream_rnn.latency import Histogram
-from stream_rnn.model.model import Model
+from stream_rnn.environment import environment
+from stream_rnn.predictor import Predictor
+from stream_rnn.session.rules import Rules
 
 SCHEMA = 1
-STAGES = ("queue", "step", "total", "end_to_end")
-"""From arrival to decoding; decoding and stepping; arrival to published; source time to published."""
 
 
 def status(state: str, run: str) -> bytes:
@@ -21,60 +14,40 @@ def status(state: str, run: str) -> bytes:
     return msgspec.json.encode({"status": state, "session": run})
 
 
-def info(model: Model, node: str, run: str, inputs: dict[str, dict[str, str]]) -> bytes:
-    """The retained birth message: what is served, and what it takes.
+def info(predictor: Predictor, node: str, run: str, inputs: dict[str, dict[str, str]], rules: Rules) -> bytes:
+    """The retained birth message: what is served, what it takes, and what its bits depend on.
 
     Args:
-        model: The model.
+        predictor: The model.
         node: Name of the daemon.
         run: Id of this run.
         inputs: Each source by name, with where samples go and how they are encoded.
+        rules: What is done with samples that do not follow each other.
     """
-    card = model.card
+    card = predictor.model.card
+    versions = environment()
+    cpu = versions.pop("cpu")
     return msgspec.json.encode(
         {
             "schema": SCHEMA,
             "node": node,
             "session": run,
             "model": {
-                "hash": model.hash,
+                "hash": predictor.hash,
                 "architecture": str(card.architecture),
                 "inputs": card.inputs,
                 "outputs": card.outputs,
                 "rate_hz": card.rate_hz,
-                "bin_ms": model.bin_ms,
+                "bin_ms": predictor.model.bin_ms,
                 "horizon": card.horizon,
                 "missing": card.missing,
             },
             "sources": inputs,
-            "versions": {
-                "stream_rnn": __version__,
-                "python": platform.python_version(),
-                "numpy": np.__version__,
-                "numba": numba.__version__,
-            },
+            "rules": {name: getattr(rules, name) for name in Rules.__struct_fields__},
+            "versions": versions,
+            "cpu": cpu,
         }
     )
-
-
-class Latency:
-    """The stages of a sample's way, for the last interval and since the start."""
-
-    def __init__(self) -> None:
-        self.interval = {stage: Histogram() for stage in STAGES}
-        self.whole = {stage: Histogram() for stage in STAGES}
-
-    def roll(self) -> dict[str, Any]:
-        """Summaries of the interval that ends now, and of everything; the next interval begins."""
-        for stage, histogram in self.interval.items():
-            self.whole[stage].add(histogram)
-        summaries = {
-            "latency_us": {s: h.summary() for s, h in self.interval.items() if h.count},
-            "latency_us_since_start": {s: h.summary() for s, h in self.whole.items() if h.count},
-        }
-        for histogram in self.interval.values():
-            histogram.clear()
-        return summaries
 
 
 class EventLimiter:

@@ -1,6 +1,4 @@
-"""The whole program on one page: bytes in, one step each, predictions out, and what is said about it.
-
-    transport -> (inbox, unless it blocks) -> decode -> session.feed -> encode -> transport
+"""The whole program on one page: what is opened, what is said about it, and how it is told to change.
 
 One thread, one event loop: a read that brings forty messages is answered before the next read.
 """
@@ -9,28 +7,35 @@ import asyncio
 import secrets
 import signal
 import time
-from collections import Counter
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, TypeAlias
 
 import msgspec
 
-from stream_rnn.announce import EventLimiter, Latency, info, status
+from stream_rnn.announce import EventLimiter, info, status
+from stream_rnn.commands import Commands, Reply
 from stream_rnn.config.load import shown
-from stream_rnn.config.sections import Config
-from stream_rnn.errors import CountedError
-from stream_rnn.inbox import Inbox
+from stream_rnn.config.sections import SOURCES, Config
+from stream_rnn.environment import environment
+from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
+from stream_rnn.metrics import Metrics
+from stream_rnn.model.file import model_bytes
+from stream_rnn.pipeline import Pipeline
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.recorder import Recorder, environment
-from stream_rnn.sample import Prediction
-from stream_rnn.session.session import Session
-from stream_rnn.session.table import Sessions
-from stream_rnn.sources import Source, open_sources
-from stream_rnn.transports.base import Message, Publication
-from stream_rnn.wire import CODECS, Codec
+from stream_rnn.recordings.recorder import Recorder
+from stream_rnn.sources import Source, depends, open_sources
+from stream_rnn.transports.base import Message, Publication, Publisher
+from stream_rnn.transports.mqtt_control import Control
+from stream_rnn.transports.stream_socket import StreamSocketServer, UnixSettings
+from stream_rnn.verbs import Verbs
 
-CHUNK = 64  # messages taken from the inbox before the sockets are read again
 EVICTION_S = 1.0
+MAX_COMMAND = 1 << 26  # bytes; a snapshot of the largest network fits
+COMMAND_SOCKET, RECORDING = "commands", "recording"
+
+Reread: TypeAlias = Callable[[], tuple[Config, Predictor]]
+"""Reads config and model again. Runs in a thread."""
 
 
 class Daemon:
@@ -40,41 +45,55 @@ class Daemon:
         config: What to do.
         predictor: The model, compiled and proved: constructing it did that.
         report: Takes (kind, detail) of what an operator should see: ready, connected, refused, ...
+        reread: Reads config and model again, for a reload; None where there is nothing to read.
+
+    Attributes:
+        run_id: Name of this run, in every prediction.
+        sources: Every way in.
+        failed: Ways in that could not be opened by a reload, and why.
+        pipeline: The streams and their counts.
     """
 
-    def __init__(self, config: Config, predictor: Predictor, report: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        predictor: Predictor,
+        report: Callable[[str, str], None],
+        reread: Reread | None = None,
+    ) -> None:
         self.run_id = secrets.token_hex(6)
-        self.refused: Counter[str] = Counter()
-        self.latency = Latency()
         self.sources: dict[str, Source] = {}
-        self.recorder: Recorder | None = None
-        self._config, self._predictor, self._tell = config, predictor, report
-        self._topic = config.daemon.topic
-        self.sessions = Sessions(predictor, config.stream, self.run_id, config.stream.max_streams)
+        self.failed: dict[str, str] = {}
+        self.pipeline = Pipeline(config, predictor, self.run_id, self.happened)
+        self._config, self._predictor, self._tell, self._reread = config, predictor, report, reread
+        self._metrics = Metrics(self.pipeline, self.run_id)
+        self._commands = self._new_commands()
         self._limiter = EventLimiter(config.daemon.events_per_s)
-        policy = config.inbox.policy
-        self._inbox: Inbox[tuple[Source, Message]] | None = (
-            None if policy == "block" else Inbox(policy, config.inbox.size)
-        )
-        self._drain_due = False
-        self._published = 0
+        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
 
     def open_configured(self) -> None:
-        """Make the transports that the config names."""
+        """Make the transports that the config names, and its recording; nothing is opened before `run`.
+
+        Raises:
+            ConfigError: The recording exists already, or cannot be written.
+        """
+        self._make_sources()
+        self.pipeline.recorder = self._new_recorder(again=False)
+
+    def _make_sources(self) -> None:
+        topic = self._config.daemon.topic
         self.sources = open_sources(
             self._config,
-            will=Publication(f"{self._topic}/status", status("offline", self.run_id), 1, retain=True),
+            self.sources,
+            control=Control(topic, self._obey_mqtt),
+            will=Publication(f"{topic}/status", status("offline", self.run_id), 1, retain=True),
             births=self.births,
             report=self.happened,
-            on_close=self.sessions.drop,
+            on_close=self.pipeline.forget,
             on_end=self.stop,
         )
-        if (recording := self._config.recording) is not None:
-            header = environment() | {"run": self.run_id, "model": self._predictor.model.hash}
-            header["config"] = msgspec.json.encode(shown(self._config)).decode()
-            model = Path(self._config.model.path).read_bytes()
-            self.recorder = Recorder(recording.path, header, model, recording.flush_s, recording.max_waiting)
 
     def add(self, name: str, source: Source) -> None:
         """Serve one more source."""
@@ -87,44 +106,168 @@ class Daemon:
             TransportError: A source cannot work.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
-        serving = []
+        signals = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self._hang_up}
+        for number, action in signals.items():
+            loop.add_signal_handler(number, action)
         try:
-            async with asyncio.TaskGroup() as tasks:
-                for name, source in self.sources.items():
-                    serving.append(tasks.create_task(self._serve_source(source), name=f"serve-{name}"))
+            async with asyncio.TaskGroup() as self._tasks:
+                self._start(lenient=False)
                 ticking = [
-                    tasks.create_task(self._publish_metrics(), name="metrics"),
-                    tasks.create_task(self._evict_idle(), name="evict"),
-                    tasks.create_task(self._announce_ready(), name="ready"),
+                    self._tasks.create_task(self._publish_metrics(), name="metrics"),
+                    self._tasks.create_task(self._evict_idle(), name="evict"),
+                    self._tasks.create_task(self._announce_ready(), name="ready"),
                 ]
-                if self.recorder is not None:
-                    ticking.append(tasks.create_task(self.recorder.run(), name="record"))
                 await self._stop.wait()
-                self._drain_all()
-                for task in [*ticking, *serving]:
-                    task.cancel()
+                async with self._changing:
+                    self.pipeline.end()
+                    for task in [*ticking, *self._serving.values()]:
+                        task.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in signals:
                 loop.remove_signal_handler(number)
-            if self.recorder is not None:
-                self.recorder.close()
-
-    async def _serve_source(self, source: Source) -> None:
-        """Open one way in; one that answers to the broker, once the broker can be reached."""
-        if source.after is not None:
-            await source.after.ready()
-        await source.transport.serve(self._deliver_from(source))
+            if self.pipeline.recorder is not None:
+                self.pipeline.recorder.close()
 
     def stop(self) -> None:
         """Ask `run` to end."""
         self._stop.set()
 
+    async def reload(self, force: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002 - said by a command
+        """Read config and model again and go on with them.
+
+        What the change does not concern stays open; streams keep their hidden states where they mean the same
+        to the new model.
+
+        Args:
+            force: Take a model of another architecture too; its hidden states start anew.
+
+        Raises:
+            CommandError: Nothing changed, and why.
+        """
+        if self._reread is None:
+            raise CommandError("expected a config and a model to read again, got none: nothing changed")
+        async with self._changing:
+            try:
+                config, predictor = await asyncio.to_thread(self._reread)
+            except StreamRnnError as error:
+                raise CommandError(f"{error}; nothing changed") from None
+            unlike = self._predictor.model.card.unlike(predictor.model.card)
+            if unlike and not force:
+                raise CommandError(f"model: {unlike}; nothing changed, and force would start its states anew")
+            before = self._config, self._predictor.hash
+            if (config, predictor.hash) != before or self.failed:
+                await self._change(config, predictor)
+        what = " and ".join(
+            name
+            for name, same in (("config", config == before[0]), ("model", predictor.hash == before[1]))
+            if not same
+        )
+        self.happened("reloaded", f"another {what}" if what else "config and model are as before")
+        return {"model": predictor.hash, "states": "anew" if unlike else "carried", "failed": self.failed}
+
+    async def _change(self, config: Config, predictor: Predictor) -> None:
+        before, self._config, self._predictor = self._config, config, predictor
+        gone = {name for name in SOURCES if depends(before, name) != depends(config, name)} | set(self.failed)
+        if before.commands != config.commands:
+            gone.add(COMMAND_SOCKET)
+        closing = [self._serving.pop(name) for name in [*gone, RECORDING] if name in self._serving]
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+        self.sources = {name: source for name, source in self.sources.items() if name not in gone}
+        if self.pipeline.recorder is not None:
+            self.pipeline.recorder.close()
+        self.pipeline.adopt(config, predictor)
+        try:
+            self.pipeline.recorder = self._new_recorder(again=True)
+        except ConfigError as error:
+            self.pipeline.recorder = None
+            self.happened("recording_failed", str(error))
+        self._limiter = EventLimiter(config.daemon.events_per_s)
+        self._commands = self._new_commands()
+        self._make_sources()
+        self._start(lenient=True)
+        for birth in self.births():
+            for publisher in self._publishers():
+                publisher.publish(birth.topic, birth.payload, qos=birth.qos, retain=birth.retain)
+
+    def _start(self, *, lenient: bool) -> None:
+        """Open what is not open yet."""
+        self.failed.clear()
+        for name, source in self.sources.items():
+            self._begin(name, self._serve_source(source), lenient=lenient)
+        if (path := self._config.commands.path) is not None:
+            server = StreamSocketServer(UnixSettings(path=path, max_bytes=MAX_COMMAND))
+            self._begin(COMMAND_SOCKET, server.serve(self._obey), lenient=lenient)
+        if self.pipeline.recorder is not None:
+            self._begin(RECORDING, self.pipeline.recorder.run(), lenient=False)
+
+    def _begin(self, name: str, work: Coroutine[Any, Any, None], *, lenient: bool) -> None:
+        if name in self._serving:
+            work.close()
+            return
+        if lenient:
+            work = self._leniently(name, work)
+        self._serving[name] = self._tasks.create_task(work, name=name)
+
+    async def _leniently(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        """After a reload: what cannot be opened is told, and the rest serves on."""
+        try:
+            await work
+        except StreamRnnError as error:
+            self.failed[name] = str(error)
+            self.happened("failed", str(error))
+
+    async def _serve_source(self, source: Source) -> None:
+        """Open one way in; one that answers to the broker, once the broker can be reached."""
+        if source.after is not None:
+            await source.after.ready()
+        await source.transport.serve(self.pipeline.deliver_from(source))
+
+    def _hang_up(self) -> None:
+        self._tasks.create_task(self._reload_by_signal(), name="reload")
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload()
+        except CommandError as error:
+            self.happened("reload_refused", str(error))
+
+    def _new_commands(self) -> Commands:
+        verbs = Verbs(self.pipeline, self.status, self.reload).table()
+        return Commands(verbs, self._config.commands.token, self.happened)
+
+    def _obey_mqtt(self, payload: bytes, reply: Reply, verb: str) -> None:
+        self._commands.take(payload, reply, verb)
+
+    def _obey(self, messages: list[Message]) -> None:
+        """Carry out the commands of a Unix socket."""
+        for message in messages:
+            reply = message.reply
+            assert reply is not None  # a connection always has a way back
+            self._commands.take(message.payload, partial(_without_id, reply))
+
+    def _new_recorder(self, *, again: bool) -> Recorder | None:
+        recording = self._config.recording
+        if recording is None:
+            return None
+        header = environment() | {"run": self.run_id, "model": self._predictor.hash}
+        header["config"] = msgspec.json.encode(shown(self._config)).decode()
+        return Recorder(
+            recording.path,
+            header,
+            model_bytes(self._predictor.model),
+            recording.flush_s,
+            recording.max_waiting,
+            again=again,
+            report=self.happened,
+        )
+
     def births(self) -> list[Publication]:
         """What is published first on every connection."""
+        topic = self._config.daemon.topic
         sources = {
             name: {
                 "wire": source.wire,
@@ -132,10 +275,10 @@ class Daemon:
             }
             for name, source in self.sources.items()
         }
-        birth = info(self._predictor.model, self._config.daemon.node, self.run_id, sources)
+        birth = info(self._predictor, self._config.daemon.node, self.run_id, sources, self._config.stream)
         return [
-            Publication(f"{self._topic}/info", birth, 1, retain=True),
-            Publication(f"{self._topic}/status", status("online", self.run_id), 1, retain=True),
+            Publication(f"{topic}/info", birth, 1, retain=True),
+            Publication(f"{topic}/status", status("online", self.run_id), 1, retain=True),
         ]
 
     def happened(self, kind: str, detail: str, stream: str = "") -> None:
@@ -154,101 +297,20 @@ class Daemon:
         self._tell(kind, f"{detail} ({held_back} more held back)" if held_back else detail)
         payload = msgspec.json.encode(event)
         self._publish("events", payload)
-        if self.recorder is not None:
-            self.recorder.event(payload, time.time_ns())
+        if self.pipeline.recorder is not None:
+            self.pipeline.recorder.event(payload, time.time_ns())
 
-    def _deliver_from(self, source: Source) -> Callable[[list[Message]], None]:
-        def deliver(messages: list[Message]) -> None:
-            if self._inbox is None:
-                self._serve(source, messages)
-                return
-            for message in messages:
-                self._inbox.put(message.stream, (source, message))
-            if not self._drain_due:
-                self._drain_due = True
-                asyncio.get_running_loop().call_soon(self._drain)
+    def status(self) -> dict[str, Any]:
+        """The numbers of now."""
+        return self._metrics.now(self._predictor, self.sources)
 
-        return deliver
-
-    def _drain(self) -> None:
-        """Answer some of what waits, then let the sockets be read."""
-        assert self._inbox is not None
-        for source, message in self._inbox.take(CHUNK):
-            self._serve(source, [message])
-        self._drain_due = len(self._inbox) > 0
-        if self._drain_due:
-            asyncio.get_running_loop().call_soon(self._drain)
-
-    def _drain_all(self) -> None:
-        while self._inbox:
-            for source, message in self._inbox.take(CHUNK):
-                self._serve(source, [message])
-
-    def _serve(self, source: Source, messages: list[Message]) -> None:
-        """The way of every sample."""
-        codec = CODECS[source.wire]
-        for message in messages:
-            t_began = time.monotonic_ns()
-            try:
-                samples = codec.decode_samples(message.payload, message.stream)
-            except CountedError as error:
-                self._refuse(source, message, error)
-                continue
-            for sample in samples:
-                try:
-                    session = self.sessions.get(sample.stream, message.t_arrived_ns)
-                    if self.recorder is not None:
-                        self.recorder.sample(sample, message.t_received_ns)
-                    predictions = session.feed(sample, message.t_received_ns, time.time_ns)
-                except CountedError as error:
-                    self._refuse(source, message, error)
-                    continue
-                t_stepped = time.monotonic_ns()
-                for prediction in predictions:
-                    self._answer(source, codec, message, prediction)
-                if self.recorder is not None:
-                    self._record_state(session)
-                self._measure(message.t_arrived_ns, t_began, t_stepped)
-
-    def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
-        t_published_ns = time.time_ns()
-        payload = codec.encode_prediction(prediction, t_published_ns)
-        self._published += 1
-        if self.recorder is not None:
-            self.recorder.prediction(prediction, t_published_ns)
-        if source.publisher is not None:
-            topic = f"{self._topic}/predictions/{prediction.stream}"
-            source.publisher.publish(topic, payload, qos=source.qos)
-        if source.replies and message.reply is not None:
-            message.reply(payload)
-        if prediction.t_source_ns is not None:
-            self.latency.interval["end_to_end"].record(t_published_ns - prediction.t_source_ns)
-
-    def _record_state(self, session: Session) -> None:
-        """Note the state now and then: where a replay may start, and what tells where two runs part."""
-        assert self.recorder is not None
-        assert self._config.recording is not None
-        every = self._config.recording.states_every
-        if every and session.counters.stepped % every == 0:
-            self.recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
-
-    def _measure(self, t_arrived: int, t_began: int, t_stepped: int) -> None:
-        stages = self.latency.interval
-        stages["queue"].record(t_began - t_arrived)
-        stages["step"].record(t_stepped - t_began)
-        stages["total"].record(time.monotonic_ns() - t_arrived)
-
-    def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
-        """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
-        self.refused[error.reason] += 1
-        self.happened(f"refused_{error.reason}", str(error), message.stream)
-        if source.replies and message.reply is not None and source.wire == "json":
-            message.reply(msgspec.json.encode({"error": error.reason, "detail": str(error)}))
+    def _publishers(self) -> list[Publisher]:
+        publishers = {id(s.publisher): s.publisher for s in self.sources.values() if s.publisher is not None}
+        return list(publishers.values())
 
     def _publish(self, topic: str, payload: bytes) -> None:
-        publishers = {id(s.publisher): s.publisher for s in self.sources.values() if s.publisher is not None}
-        for publisher in publishers.values():
-            publisher.publish(f"{self._topic}/{topic}", payload)
+        for publisher in self._publishers():
+            publisher.publish(f"{self._config.daemon.topic}/{topic}", payload)
 
     async def _announce_ready(self) -> None:
         for source in self.sources.values():
@@ -256,40 +318,22 @@ class Daemon:
         self._tell("ready", ", ".join(self.sources))
 
     async def _publish_metrics(self) -> None:
-        interval, began = self._config.daemon.metrics_s, time.monotonic()
-        published, due = 0, began
+        due = time.monotonic()
         while True:
-            due += interval
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-            self._publish(
-                "metrics", msgspec.json.encode(self.metrics(self._published - published, interval, began))
-            )
-            published = self._published
-
-    def metrics(self, published: int, interval_s: float, began: float) -> dict[str, object]:
-        """What is published on `metrics`, for the interval that ends now."""
-        return {
-            "t_ns": time.time_ns(),
-            "session": self.run_id,
-            "model": self._predictor.model.hash,
-            "uptime_s": round(time.monotonic() - began, 3),
-            "streams": len(self.sessions),
-            "evicted": self.sessions.evicted,
-            "predictions_per_s": round(published / interval_s, 1),
-            "predictions": self._published,
-            "samples": self.sessions.totals,
-            "refused": dict(self.refused),
-            "dropped": self._inbox.dropped if self._inbox is not None else 0,
-            "unrecorded": self.recorder.dropped if self.recorder is not None else 0,
-            "waiting": len(self._inbox) if self._inbox is not None else 0,
-            "transports": {name: source.transport.counters for name, source in self.sources.items()},
-            **self.latency.roll(),
-        }
+            due = max(due + self._config.daemon.metrics_s, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
+            metrics = self._metrics.interval(self._predictor, self.sources)
+            self._publish("metrics", msgspec.json.encode(metrics))
 
     async def _evict_idle(self) -> None:
-        idle_ns = int(self._config.stream.idle_s * 1e9)
         while True:
-            await asyncio.sleep(min(EVICTION_S, self._config.stream.idle_s))
-            evicted = self.sessions.evict_idle(time.monotonic_ns() - idle_ns)
+            idle_s = self._config.stream.idle_s
+            await asyncio.sleep(min(EVICTION_S, idle_s))
+            evicted = self.pipeline.evict_idle(time.monotonic_ns() - int(idle_s * 1e9))
             if evicted:
                 self.happened("evicted", f"{len(evicted)} idle streams, the first {evicted[0]!r}", evicted[0])
+
+
+def _without_id(reply: Callable[[bytes], None], _: str | None, answer: bytes) -> None:
+    """Answer where the connection tells what is answered."""
+    reply(answer)

@@ -21,6 +21,10 @@ class TransportError(StreamRnnError):
     """The network must act: a broker or peer that cannot be reached or that refuses us."""
 
 
+class CommandError(StreamRnnError):
+    """Who gave the command must act: it was not carried out, and nothing changed."""
+
+
 class CountedError(StreamRnnError):
     """One sample was refused. `reason` is the short fixed name it is counted under."""
 

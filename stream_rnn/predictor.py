@@ -145,6 +145,7 @@ class Predictor:
 
     def __init__(self, model: Model) -> None:
         self.model = model
+        self.hash = model.hash
         self.inputs = model.card.architecture.inputs
         self.outputs = model.card.architecture.outputs
         self._bin = model.card.bin

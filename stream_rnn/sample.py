@@ -21,6 +21,7 @@ class Flag(enum.IntFlag):
     NAN = 16  # a NaN that no policy replaced reached the output
     RESTORED = 32  # the session was evicted or restarted and came back from stored state
     WARMUP = 64  # the first bin is not yet full: zeros stand for the samples before the first
+    RELOADED = 128  # the first prediction of another model, which goes on from the last one's hidden state
 
 
 class Sample(msgspec.Struct, frozen=True, gc=False):

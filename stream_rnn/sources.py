@@ -1,6 +1,6 @@
 """The ways in that a config names, and where the predictions of each go."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from stream_rnn.config.sections import (
@@ -14,6 +14,7 @@ from stream_rnn.config.sections import (
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt import MqttTransport
+from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.stdio import StdioTransport
 from stream_rnn.transports.stream_socket import StreamSocketServer
 from stream_rnn.wire import WireName
@@ -39,9 +40,19 @@ class Source(NamedTuple):
     after: Transport | None = None
 
 
+def depends(config: Config, name: str) -> tuple[object, ...]:
+    """Everything in a config that a way in is made of: while it stays equal, the way may stay open."""
+    section = getattr(config, name)
+    if section is None or (name != "mqtt" and section.answer == "sender"):
+        return (section,)
+    return section, config.mqtt, config.daemon.topic, config.commands.mqtt
+
+
 def open_sources(
     config: Config,
+    kept: Mapping[str, Source],
     *,
+    control: Control,
     will: Publication,
     births: Births,
     report: Report,
@@ -52,15 +63,18 @@ def open_sources(
 
     Args:
         config: What to make.
+        kept: Ways in that stay as they are.
+        control: Who carries out commands, where they are taken over MQTT.
         will: Published by the broker when we vanish.
         births: What is published first on every connection to it.
         report: Takes what happens.
         on_close: Takes the key of a stream whose connection ended.
         on_end: Called when standard input ends.
     """
-    sources: dict[str, Source] = {}
-    if config.mqtt is not None:
-        mqtt = MqttTransport(config.mqtt, will=will, on_connect=births, report=report)
+    sources: dict[str, Source] = dict(kept)
+    if config.mqtt is not None and "mqtt" not in kept:
+        taken = control if config.commands.mqtt else None
+        mqtt = MqttTransport(config.mqtt, will=will, on_connect=births, report=report, control=taken)
         sources["mqtt"] = Source(mqtt, config.mqtt.wire, mqtt, config.mqtt.publish_qos, replies=False)
 
     def add(name: str, transport: Transport, wire: WireName, answer: Answer) -> None:
@@ -73,14 +87,14 @@ def open_sources(
 
     for name in ("tcp", "unix"):
         connections: TcpSection | UnixSection | None = getattr(config, name)
-        if connections is not None:
+        if connections is not None and name not in kept:
             server = StreamSocketServer(connections, report=report, on_close=on_close)
             add(name, server, connections.codec, connections.answer)
     for name in ("udp", "unix_datagram"):
         datagrams: UdpSection | UnixDatagramSection | None = getattr(config, name)
-        if datagrams is not None:
+        if datagrams is not None and name not in kept:
             add(name, DatagramServer(datagrams, report=report), datagrams.wire, datagrams.answer)
-    if config.stdio is not None:
+    if config.stdio is not None and "stdio" not in kept:
         pipe = StdioTransport(config.stdio, report=report, on_end=on_end)
         add("stdio", pipe, config.stdio.codec, config.stdio.answer)
     return sources

@@ -21,11 +21,18 @@ from stream_rnn.preprocess import Missing
 
 
 def small_model(
-    inputs: int = 5, outputs: int = 2, *, bin_samples: int = 1, missing: Missing = "hold"
+    inputs: int = 5,
+    outputs: int = 2,
+    *,
+    bin_samples: int = 1,
+    missing: Missing = "hold",
+    seed: int = 1,
+    units: int = 7,
 ) -> Model:
     """A GRU under an LSTM with seeded weights, for samples around 2."""
-    rng = np.random.default_rng(1)
-    architecture = Architecture(inputs=inputs, layers=(Layer("gru", 7), Layer("lstm", 6)), outputs=outputs)
+    rng = np.random.default_rng(seed)
+    layers = (Layer("gru", units), Layer("lstm", 6))
+    architecture = Architecture(inputs=inputs, layers=layers, outputs=outputs)
     card = Card(
         architecture=architecture,
         inputs=tuple(Channel(f"unit{i}", "spikes") for i in range(inputs)),

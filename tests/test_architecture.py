@@ -22,8 +22,10 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("daemon", "training"),
+    ("verbs", "metrics"),
+    ("pipeline", "commands"),
     ("sources", "inbox", "announce", "recordings"),
-    ("config",),
+    ("config", "environment"),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("session", "transports", "wire", "latency"),
     ("predictor",),

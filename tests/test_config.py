@@ -11,7 +11,7 @@ import pytest
 from stream_rnn.cli import build_parser, main
 from stream_rnn.cli.run import flags
 from stream_rnn.config.load import Settings, load_config
-from stream_rnn.config.sections import Config, section_types
+from stream_rnn.config.sections import SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
 from tests.small import saved_model, small_model
 
@@ -55,7 +55,7 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         ({}, "config: object missing required field `model`"),
         (
             {"model": {"path": "m"}},
-            "config: expected a way in, one of [mqtt], [tcp], [unix], [udp], [unix_datagram], [stdio], got none",
+            f"config: expected a way in, one of [{'], ['.join(SOURCES)}], got none",
         ),
         (MINIMAL | {"mqqt": {}}, "config: [mqqt]: unknown section; did you mean 'mqtt'?"),
         (MINIMAL | {"mqtt": {"tpoic": "a"}}, "config: mqtt.tpoic: unknown key; did you mean 'topic'?"),

@@ -107,7 +107,7 @@ async def test_bad_payload_is_counted_and_the_next_one_answered() -> None:
         transport.feed(
             "a", json(XS[0]), b"{", b"[]", b'{"x":"no"}', b"[1]", json(XS[1], stream="+"), json(XS[1])
         )
-        assert daemon.refused == {"syntax": 1, "fields": 2, "width": 1, "stream": 1}
+        assert daemon.pipeline.refused == {"syntax": 1, "fields": 2, "width": 1, "stream": 1}
         got = predictions(transport, "a")
     np.testing.assert_array_equal(np.array([p.y for p in got]), offline(XS[:2]))
 
@@ -117,7 +117,7 @@ async def test_event_is_told_a_few_times_and_then_counted() -> None:
         transport.feed("a", *[b"{"] * 100)
         events = [e for e in told(transport, "events") if e["kind"] == "refused_syntax"]
     assert len(events) <= 4  # two a second; the feed may straddle two seconds
-    assert daemon.refused == {"syntax": 100}
+    assert daemon.pipeline.refused == {"syntax": 100}
 
 
 async def test_gap_is_flagged_with_the_number_missed() -> None:
@@ -166,17 +166,16 @@ async def test_drop_oldest_keeps_the_newest_and_counts_the_rest() -> None:
     async with serving(inbox={"policy": "drop_oldest", "size": 10}) as (daemon, transport):
         transport.feed("a", *(json(x, i) for i, x in enumerate(XS)))
         daemon.stop()
-        assert daemon._inbox is not None
-        assert daemon._inbox.dropped == 30
+        assert daemon.pipeline.dropped == 30
     assert [p.seq for p in predictions(transport, "a")] == list(range(30, 40))
 
 
 async def test_dropped_samples_are_a_gap_of_the_stream() -> None:
     async with serving(inbox={"policy": "drop_oldest", "size": 2}) as (daemon, transport):
         transport.feed("a", json(XS[0], 0))
-        daemon._drain_all()
+        daemon.pipeline.drain()
         transport.feed("a", *(json(x, i) for i, x in enumerate(XS[1:6], start=1)))
-        daemon._drain_all()
+        daemon.pipeline.drain()
         second = predictions(transport, "a")[1]
     assert (second.seq, second.missed, second.flags) == (4, 3, Flag.GAP)
 
@@ -186,9 +185,8 @@ async def test_latest_keeps_one_message_of_each_stream() -> None:
         for i, x in enumerate(XS):
             transport.feed("a", json(x, i))
             transport.feed("b", json(x, i))
-        daemon._drain_all()
-        assert daemon._inbox is not None
-        assert daemon._inbox.dropped == 78
+        daemon.pipeline.drain()
+        assert daemon.pipeline.dropped == 78
     assert [p.seq for p in predictions(transport, "a") + predictions(transport, "b")] == [39, 39]
 
 
@@ -202,7 +200,7 @@ async def test_idle_stream_is_forgotten_and_its_next_prediction_flagged() -> Non
     async with serving(stream={"idle_s": 0.01}) as (daemon, transport):
         transport.feed("a", json(XS[0]), json(XS[1]))
         async with asyncio.timeout(5):
-            while "a" in daemon.sessions:  # noqa: ASYNC110 - nobody sets an event then
+            while "a" in daemon.pipeline.sessions:  # noqa: ASYNC110 - nobody sets an event then
                 await asyncio.sleep(0)
         transport.feed("a", json(XS[0]))
         first, second, third = predictions(transport, "a")
@@ -214,5 +212,5 @@ async def test_one_stream_too_many_is_refused_and_counted() -> None:
     async with serving(stream={"max_streams": 2}) as (daemon, transport):
         for stream in ("a", "b", "c"):
             transport.feed(stream, json(XS[0]))
-        assert daemon.refused == {"streams": 1}
-        assert len(daemon.sessions) == 2
+        assert daemon.pipeline.refused == {"streams": 1}
+        assert len(daemon.pipeline.sessions) == 2

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_rnn.latency import BATCH, MAX_NS, Histogram
+from stream_rnn.latency.histogram import BATCH, MAX_NS, Histogram
 
 
 def filled(values: list[int]) -> Histogram:

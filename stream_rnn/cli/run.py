@@ -14,7 +14,7 @@ import msgspec
 
 from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon import Daemon, Reread
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor
 
@@ -61,17 +61,22 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         say("fine", "config and model can be served")
         return 0
-    asyncio.run(serve(config, predictor))
+
+    def reread() -> tuple[Config, Predictor]:
+        changed = load_config(args.config, os.environ, flags(args))
+        return changed, Predictor.load(changed.model.path)
+
+    asyncio.run(serve(config, predictor, reread))
     return 0
 
 
-async def serve(config: Config, predictor: Predictor) -> None:
+async def serve(config: Config, predictor: Predictor, reread: Reread) -> None:
     """Run a daemon on this event loop."""
-    daemon = Daemon(config, predictor, say)
+    daemon = Daemon(config, predictor, say, reread)
     daemon.open_configured()
     await daemon.run()
-    totals = daemon.sessions.totals
-    say("stopped", f"{totals.stepped} samples stepped, {sum(daemon.refused.values())} refused")
+    totals, refused = daemon.pipeline.sessions.totals, daemon.pipeline.refused
+    say("stopped", f"{totals.stepped} samples stepped, {sum(refused.values())} refused")
 
 
 def say(kind: str, detail: str) -> None:

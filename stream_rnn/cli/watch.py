@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 
 from stream_rnn.cli.board import Board
+from stream_rnn.cli.connection import configure_connection, connection
 from stream_rnn.cli.view import line, screen
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.mqtt import MqttTransport
@@ -25,16 +25,7 @@ FRAME_S, LINE_S = 0.1, 1.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
-    parser.add_argument(
-        "--broker", default="mqtt://127.0.0.1:1883", metavar="URL", help="(mqtt://127.0.0.1:1883)"
-    )
-    parser.add_argument(
-        "--username", help="user name at the broker; the password is STREAM_RNN_MQTT__PASSWORD"
-    )
-    parser.add_argument("--ca-file", metavar="FILE", help="authority that signed the broker's certificate")
-    parser.add_argument(
-        "--topic", default="stream_rnn/decoder", help="the daemon's topics (stream_rnn/decoder)"
-    )
+    configure_connection(parser)
     parser.add_argument("--stream", help="watch one stream only")
     parser.add_argument(
         "--truth", default=TRUTH, metavar="TOPIC", help=f"where the truth arrives, if it does ({TRUTH})"
@@ -48,13 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Watch until Ctrl-C."""
-    settings = MqttSettings(
-        url=args.broker,
-        username=args.username,
-        password=os.environ.get("STREAM_RNN_MQTT__PASSWORD") if args.username else None,
-        ca_file=args.ca_file,
-    )
-    watcher = Watcher(settings, args.topic, args.truth, args.wire, args.stream)
+    watcher = Watcher(connection(args), args.topic, args.truth, args.wire, args.stream)
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(_watch(watcher, args.seconds, as_json=args.json))
     return 0

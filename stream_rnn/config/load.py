@@ -11,10 +11,11 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from stream_rnn.config.sections import SOURCES, Config, section_types
+from stream_rnn.config.sections import SECRETS, SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
 
 PREFIX = "STREAM_RNN_"
+HIDDEN = "***"
 
 Settings: TypeAlias = dict[str, dict[str, Any]]
 """Values by section and key, as a TOML file gives them."""
@@ -35,13 +36,12 @@ def load_config(path: Path | None, environment: Mapping[str, str], flags: Settin
     subject = "config" if path is None else str(path)
     if path is not None:
         _merge(settings, _read(path))
-        for section in ("model", "recording"):
-            values = settings.get(section, {})
-            if isinstance(values, dict) and isinstance(values.get("path"), str):
-                values["path"] = str(path.parent / values["path"])
+        _anchor(settings, path.parent)
     _merge(settings, _from_environment(environment))
     _merge(settings, flags)
     _check_names(settings, subject)
+    for section, key in SECRETS:
+        _read_secret(settings.get(section, {}), section, key, subject)
     try:
         config = msgspec.convert(settings, Config)
     except msgspec.ValidationError as error:
@@ -64,11 +64,40 @@ def _check_sources(config: Config, subject: str) -> None:
 
 
 def shown(config: Config) -> dict[str, Any]:
-    """The config as plain values, for people and recordings: of the password, only whether there is one."""
+    """The config as plain values, for people and recordings: of a secret, only whether there is one."""
     values: dict[str, Any] = msgspec.to_builtins(config)
-    if values.get("mqtt") and values["mqtt"]["password"] is not None:
-        values["mqtt"]["password"] = "***"  # noqa: S105 - the opposite of one
+    for section, key in SECRETS:
+        inside = values.get(section) or {}
+        if inside.get(key) is not None:
+            inside[key] = HIDDEN if inside[f"{key}_file"] is None else None
     return values
+
+
+def _anchor(settings: Settings, folder: Path) -> None:
+    """Take the paths in a file as relative to it."""
+    paths = [("model", "path"), ("recording", "path"), *((s, f"{k}_file") for s, k in SECRETS)]
+    for section, key in paths:
+        values = settings.get(section, {})
+        if isinstance(values, dict) and isinstance(values.get(key), str):
+            values[key] = str(folder / values[key])
+
+
+def _read_secret(values: dict[str, Any], section: str, key: str, subject: str) -> None:
+    """Read a secret from the file that holds it."""
+    path = values.get(f"{key}_file")
+    if not isinstance(path, str):
+        return
+    name = f"{subject}: {section}.{key}_file"
+    if values.get(key) is not None:
+        raise ConfigError(f"{name}: expected either {key} or {key}_file, got both")
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError(f"{name} {path!r}: expected a file that can be read, got {reason}") from None
+    if not lines or not lines[0]:
+        raise ConfigError(f"{name} {path!r}: expected a secret on the first line, got none")
+    values[key] = lines[0]
 
 
 def _read(path: Path) -> Settings:

@@ -17,6 +17,11 @@ from stream_rnn.wire import WireName
 Answer: TypeAlias = Literal["sender", "mqtt", "both"]
 """Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
 
+GroupName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(?!(all|other)$).{1,100}$")]
+
+SECRETS = (("mqtt", "password"), ("commands", "token"))
+"""Section and key of everything that is never shown and may stand in a file of its own, `<key>_file`."""
+
 SOURCES = ("mqtt", "tcp", "unix", "udp", "unix_datagram", "stdio")
 """The sections that are ways in."""
 
@@ -73,10 +78,12 @@ class MqttSection(MqttSettings, frozen=True, kw_only=True, forbid_unknown_fields
     Attributes:
         wire: Encoding of samples and predictions: `json`, `msgpack`, `f32` or `frame`.
         publish_qos: Quality of service of predictions.
+        password_file: File whose first line is the password; relative to the config file.
     """
 
     wire: WireName = "json"
     publish_qos: Literal[0, 1] = 0
+    password_file: str | None = None
 
 
 class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -191,8 +198,37 @@ class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     size: Annotated[int, msgspec.Meta(ge=1)] = 1024
 
 
+class CommandsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who may tell a running daemon what to do: reset, reload, snapshot, pause, ...; see `stream-rnn ctl`.
+
+    Attributes:
+        mqtt: Take commands on `<base>/<node>/commands/<verb>`, where there is a section [mqtt].
+        path: Unix socket to take them on as JSON lines; none unless told.
+        token: A secret that every command must carry; none unless told. Never shown.
+        token_file: File whose first line is the token; relative to the config file.
+    """
+
+    mqtt: bool = True
+    path: str | None = None
+    token: str | None = None
+    token_file: str | None = None
+
+
+class LatencySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How latency is told.
+
+    Attributes:
+        groups: Shell patterns of stream keys, as `left-*`: each is measured for itself, a stream with the
+            first that matches it, or as `other`. Without patterns all streams are measured together.
+    """
+
+    groups: Annotated[tuple[GroupName, ...], msgspec.Meta(max_length=64)] = ()
+
+
 class RecordingSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything the daemon sees and says, into an MCAP file.
+
+    A reload of another model or config ends the file and begins the next, named with `-2`, `-3` and so on.
 
     Attributes:
         path: File to write, which must not exist; strftime's codes (`%Y%m%d-%H%M%S`) stand for the start.
@@ -220,6 +256,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stdio: StdioSection | None = None
     stream: StreamSection = StreamSection()
     inbox: InboxSection = InboxSection()
+    commands: CommandsSection = CommandsSection()
+    latency: LatencySection = LatencySection()
     recording: RecordingSection | None = None
 
 

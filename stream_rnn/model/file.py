@@ -15,8 +15,8 @@ FORMAT = "stream-rnn"
 VERSION = 1
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Write a model; an existing file is replaced in one instant, never half written."""
+def model_bytes(model: Model) -> bytes:
+    """The content of a model's file."""
     tensors = {name: np.ascontiguousarray(array) for name, array in model.tensors().items()}
     metadata = {
         "format": FORMAT,
@@ -24,8 +24,13 @@ def save_model(model: Model, path: Path) -> None:
         "card": msgspec.json.encode(model.card, order="deterministic").decode(),
         "digest": model.digest(),
     }
+    return bytes(save(tensors, metadata))
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Write a model; an existing file is replaced in one instant, never half written."""
     part = path.with_name(path.name + ".part")
-    part.write_bytes(save(tensors, metadata))
+    part.write_bytes(model_bytes(model))
     part.replace(path)
 
 

@@ -45,6 +45,16 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     horizon: Annotated[int, msgspec.Meta(ge=0)]
     provenance: Provenance = {}
 
+    def unlike(self, other: "Card") -> str:
+        """Why a hidden state of this model means nothing to another one; empty where it means the same."""
+        for name in ("architecture", "bin", "inputs"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            if mine != theirs:
+                if name == "inputs":
+                    mine, theirs = ([channel.name for channel in channels] for channels in (mine, theirs))
+                return f"expected {name} {mine}, got {theirs}"
+        return ""
+
     def __post_init__(self) -> None:
         """Write 100 and 100.0 the same way, so that the digest does not depend on how it was spelled."""
         msgspec.structs.force_setattr(self, "rate_hz", float(self.rate_hz))

@@ -46,9 +46,13 @@ def predictions_of(recording: McapRecording, start_offset_s: float = 0.0) -> Ite
                     _fed(session, earlier)
                 sessions[entry.stream] = session
             yield from _fed(sessions[entry.stream], entry)
-        elif entry.kind == "states" and entry.stream not in sessions:
-            states[entry.stream] = msgspec.json.decode(entry.payload, type=StateFields).bytes()
-            since[entry.stream].clear()
+        elif entry.kind == "states":
+            fields = msgspec.json.decode(entry.payload, type=StateFields)
+            if entry.stream not in sessions:
+                states[entry.stream] = fields.bytes()
+                since[entry.stream].clear()
+            elif fields.start:
+                sessions[entry.stream] = _restored(fields.bytes(), entry.stream, predictor, rules)
 
 
 def _restored(state: bytes | None, stream: str, predictor: Predictor, rules: Rules) -> Session:

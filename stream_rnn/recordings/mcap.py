@@ -39,7 +39,11 @@ SCHEMAS: dict[Kind, dict[str, object]] = {
         "t_published_ns": _TIME,
     },
     "events": {"kind": {"type": "string"}, "detail": {"type": "string"}, "t_ns": _TIME},
-    "states": {"seq": {"type": "integer"}, "state": {"type": "string", "contentEncoding": "base64"}},
+    "states": {
+        "seq": {"type": "integer"},
+        "state": {"type": "string", "contentEncoding": "base64"},
+        "start": {"type": "boolean"},
+    },
 }
 
 
@@ -68,15 +72,23 @@ class Entry(NamedTuple):
 
 
 class StateFields(msgspec.Struct):
-    """A session's state in a recording."""
+    """A session's state in a recording.
+
+    Attributes:
+        seq: Number of the sample it follows.
+        state: The session's bytes, base64.
+        start: The stream goes on from this state, whatever it did before: at its first sample in this
+            recording, after a reset or a restore by command.
+    """
 
     seq: int
     state: str
+    start: bool = False
 
     @classmethod
-    def of(cls, seq: int, state: bytes) -> "StateFields":
+    def of(cls, seq: int, state: bytes, *, start: bool = False) -> "StateFields":
         """From the session's bytes."""
-        return cls(seq, base64.b64encode(state).decode())
+        return cls(seq, base64.b64encode(state).decode(), start)
 
     def bytes(self) -> bytes:
         """The session's bytes."""

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from stream_rnn.environment import environment
 from stream_rnn.errors import CountedError, RecordingError
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.mcap import Entry, McapRecording, StateFields
-from stream_rnn.recordings.recorder import environment
 from stream_rnn.sample import F32, Flag, Prediction
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
@@ -135,7 +135,11 @@ class _Replay:
             return self._compare(entry)
         elif entry.kind == "states":
             self._feed_all(entry.stream)
-            self._compare_state(entry)
+            fields = msgspec.json.decode(entry.payload, type=StateFields)
+            if fields.start:
+                self._sessions[entry.stream] = self._restored(fields)
+            else:
+                self._compare_state(entry.stream, fields)
         return None
 
     def finish(self, *, whole: bool) -> Difference | None:
@@ -201,16 +205,18 @@ class _Replay:
         while self._held.get(stream):
             self._feed(self._held[stream].popleft(), None)
 
-    def _compare_state(self, entry: Entry) -> None:
+    def _restored(self, fields: StateFields) -> Session:
+        return Session.from_bytes(fields.bytes(), self._predictor, self._rules, "")
+
+    def _compare_state(self, stream: str, fields: StateFields) -> None:
         """Remember where the state first parts from the recorded one."""
-        session = self._sessions.get(entry.stream)
-        fields = msgspec.json.decode(entry.payload, type=StateFields)
-        if session is None or entry.stream in self._parted or session.last_seq != fields.seq:
+        session = self._sessions.get(stream)
+        if session is None or stream in self._parted or session.last_seq != fields.seq:
             return
-        recorded = Session.from_bytes(fields.bytes(), self._predictor, self._rules, "").memory.states
+        recorded = self._restored(fields).memory.states
         where = first_unit(self._predictor.model, recorded, session.memory.states)
         if where:
-            self._parted[entry.stream] = f"{where} (state recorded after sample {fields.seq})"
+            self._parted[stream] = f"{where} (state recorded after sample {fields.seq})"
 
     def explained(self, difference: Difference, recording: McapRecording) -> Difference:
         """The difference, with the first unit that differs in the recorded states up to the next one."""

@@ -4,14 +4,12 @@ What was noted since the last flush is lost when the process is killed: at most 
 """
 
 import asyncio
-import platform
+import itertools
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
-import numba
-import numpy as np
-from llvmlite import binding  # type: ignore[import-untyped]  # it ships no types
 
 from stream_rnn.errors import ConfigError
 from stream_rnn.recordings.mcap import Entry, McapWriter, StateFields
@@ -19,16 +17,6 @@ from stream_rnn.sample import Prediction, Sample
 from stream_rnn.wire import CODECS
 
 JSON = CODECS["json"]
-
-
-def environment() -> dict[str, str]:
-    """What the bits of a prediction may depend on beside the model: versions and the processor."""
-    return {
-        "numba": numba.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "cpu": str(binding.get_host_cpu_name()),
-    }
 
 
 class Recorder:
@@ -40,8 +28,11 @@ class Recorder:
         model: The model file's bytes.
         flush_s: Seconds between two writes.
         max_waiting: Entries that may wait for a write; beyond, they are dropped and counted.
+        again: Another recording of the same run: where the file exists, `-2`, `-3` and so on is added.
+        report: Takes recording_failed, when the disk takes no more.
 
     Attributes:
+        path: The file.
         dropped: Entries not recorded.
 
     Raises:
@@ -49,10 +40,20 @@ class Recorder:
     """
 
     def __init__(
-        self, path: str, header: dict[str, str], model: bytes | None, flush_s: float, max_waiting: int
+        self,
+        path: str,
+        header: dict[str, str],
+        model: bytes | None,
+        flush_s: float,
+        max_waiting: int,
+        *,
+        again: bool = False,
+        report: Callable[[str, str], None] = lambda _kind, _detail: None,
     ) -> None:
-        self.path = Path(time.strftime(path))
+        self.path = _free(Path(time.strftime(path))) if again else Path(time.strftime(path))
         self.dropped = 0
+        self._report = report
+        self._failure: str | None = None
         self._flush_s, self._max_waiting = flush_s, max_waiting
         self._waiting: list[tuple[str, int, object]] = []
         try:
@@ -71,9 +72,9 @@ class Recorder:
         """Note a prediction as it left."""
         self._note("predictions", t_published_ns, prediction)
 
-    def state(self, stream: str, seq: int, state: bytes, t_ns: int) -> None:
-        """Note a session's state after a sample."""
-        self._note("states", t_ns, (stream, seq, state))
+    def state(self, stream: str, seq: int, state: bytes, t_ns: int, *, start: bool = False) -> None:
+        """Note a session's state after a sample; with `start`, the stream goes on from it, whatever was."""
+        self._note("states", t_ns, (stream, seq, state, start))
 
     def event(self, payload: bytes, t_ns: int) -> None:
         """Note an event."""
@@ -85,22 +86,54 @@ class Recorder:
             await asyncio.sleep(self._flush_s)
             waiting, self._waiting = self._waiting, []
             if waiting:
-                await asyncio.to_thread(self._write, waiting)
+                writing = asyncio.create_task(asyncio.to_thread(self._write, waiting), name="record-write")
+                try:
+                    await asyncio.shield(writing)
+                except asyncio.CancelledError:
+                    await writing  # `close` writes after it, not at the same time
+                    raise
+                if self._failure is not None:
+                    self._report("recording_failed", self._failure)
+                    return
 
     def close(self) -> None:
         """Write what waits and end the file."""
         waiting, self._waiting = self._waiting, []
+        reported = self._failure is not None
         self._write(waiting)
-        self._writer.close()
+        if self._failure is None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._fail(error)
+        if self._failure is not None and not reported:
+            self._report("recording_failed", self._failure)
 
     def _note(self, kind: str, t_ns: int, what: object) -> None:
-        if len(self._waiting) >= self._max_waiting:
+        if len(self._waiting) >= self._max_waiting or self._failure is not None:
             self.dropped += 1
         else:
             self._waiting.append((kind, t_ns, what))
 
     def _write(self, waiting: list[tuple[str, int, object]]) -> None:
-        self._writer.write([_entry(kind, t_ns, what) for kind, t_ns, what in waiting])
+        if self._failure is None:
+            try:
+                self._writer.write([_entry(kind, t_ns, what) for kind, t_ns, what in waiting])
+            except OSError as error:
+                self._fail(error)
+        if self._failure is not None:
+            self.dropped += len(waiting)
+
+    def _fail(self, error: OSError) -> None:
+        """End here: what follows a torn chunk could not be read."""
+        self._failure = f"recording {self.path}: {error.strerror}; it ends here, and what follows is counted"
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first one after it that does not exist."""
+    if not path.exists():
+        return path
+    return next(free for n in itertools.count(2) if not (free := path.with_stem(f"{path.stem}-{n}")).exists())
 
 
 def _entry(kind: str, t_ns: int, what: object) -> Entry:
@@ -111,8 +144,9 @@ def _entry(kind: str, t_ns: int, what: object) -> Entry:
         source = what.t_source_ns if what.t_source_ns is not None else t_ns
         return Entry("predictions", what.stream, t_ns, source, what.seq, JSON.encode_prediction(what, t_ns))
     if isinstance(what, tuple):
-        stream, seq, state = what
-        return Entry("states", stream, t_ns, t_ns, seq, msgspec.json.encode(StateFields.of(seq, state)))
+        stream, seq, state, start = what
+        fields = msgspec.json.encode(StateFields.of(seq, state, start=start))
+        return Entry("states", stream, t_ns, t_ns, max(0, seq), fields)
     assert kind == "events"
     assert isinstance(what, bytes)
     return Entry("events", "", t_ns, t_ns, 0, what)

@@ -62,14 +62,13 @@ class Session:
         self.counters = Counters()
         self._totals = totals if totals is not None else Counters()
         self._predictor, self._rules, self._run = predictor, rules, run
-        self._model = predictor.model.hash
         self._memory: Memory = predictor.new_memory()
         self._last_seq = -1  # of the newest sample taken in; -1 before the first
         self._last_t_ns: int | None = None
         self._last_x: F32 = np.zeros(predictor.inputs, dtype=np.float32)
         self._late_seq, self._late_run = -1, 0
         self._fresh = True  # the next step is the first of its hidden state
-        self._restored = False
+        self._owed = 0  # flags of the next prediction
         self._gaps: list[tuple[int, int]] = []
         self._waiting: dict[int, tuple[Sample, int]] = {}
 
@@ -140,7 +139,7 @@ class Session:
         ]
         state = _State(
             STATE_VERSION,
-            self._model,
+            self._predictor.hash,
             self.stream,
             self._last_seq,
             self._last_t_ns,
@@ -156,7 +155,9 @@ class Session:
         return msgspec.msgpack.encode(state)
 
     @classmethod
-    def from_bytes(cls, data: bytes, predictor: Predictor, rules: Rules, run: str) -> "Session":
+    def from_bytes(
+        cls, data: bytes, predictor: Predictor, rules: Rules, run: str, totals: Counters | None = None
+    ) -> "Session":
         """The session that `to_bytes` put away.
 
         Raises:
@@ -168,20 +169,34 @@ class Session:
             raise ModelError(f"session state: {error}") from None
         if state.version != STATE_VERSION:
             raise ModelError(f"session state: expected version {STATE_VERSION}, got {state.version}")
-        if state.model != predictor.model.hash:
-            raise ModelError(f"session state: expected model {predictor.model.hash}, got {state.model}")
+        if state.model != predictor.hash:
+            raise ModelError(f"session state: expected model {predictor.hash}, got {state.model}")
         width = 4 * predictor.inputs
         for x in (state.last_x, *(w.x for w in state.waiting)):
             if len(x) != width:
                 raise ModelError(f"session state: expected samples of {width} bytes, got {len(x)}")
-        session = cls(state.stream, predictor, rules, run)
+        session = cls(state.stream, predictor, rules, run, totals)
         session._memory = predictor.memory_from_bytes(state.memory)
         session._restore(state)
         return session
 
     def mark_restored(self) -> None:
         """Flag the next prediction `restored`: the session was away."""
-        self._restored = True
+        self._owed |= Flag.RESTORED
+
+    def adopt(self, predictor: Predictor, rules: Rules) -> None:
+        """Go on with another model and other rules.
+
+        The hidden state is carried where it means the same to both models, and the next prediction is flagged
+        `reloaded`; else it starts anew.
+        """
+        before, self._predictor, self._rules = self._predictor, predictor, rules
+        if before.hash == predictor.hash:
+            return
+        if before.model.card.unlike(predictor.model.card):
+            self._last_x = np.zeros(predictor.inputs, dtype=np.float32)
+            self.reset()
+        self._owed |= Flag.RELOADED
 
     def _count(self, name: str, by: int = 1) -> None:
         """Count for this stream and for the daemon."""
@@ -234,9 +249,9 @@ class Session:
         if missed:
             flags = Flag.GAP
             self._fill(missed, seq)
-        if self._restored:
-            flags |= Flag.RESTORED
-            self._restored = False
+        if self._owed:
+            flags |= self._owed
+            self._owed = 0
         y = np.empty(self._predictor.outputs, dtype=np.float32)
         outcome = self._predictor.advance(self._memory, sample.x, y)
         if outcome:
@@ -261,7 +276,7 @@ class Session:
                 self.stream,
                 seq,
                 self._run,
-                self._model,
+                self._predictor.hash,
                 y,
                 Flag(flags),
                 missed,

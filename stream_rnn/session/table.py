@@ -1,6 +1,7 @@
 """All sessions by stream key: found, made and evicted in constant time. Pure: time is passed in."""
 
 from collections import OrderedDict
+from collections.abc import Iterator
 
 from stream_rnn.errors import SampleError
 from stream_rnn.predictor import Predictor
@@ -51,6 +52,10 @@ class Sessions:
         self._used_ns[stream] = now_ns
         return session
 
+    def peek(self, stream: str) -> Session | None:
+        """The session of a stream, if there is one; this is no use of it."""
+        return self._table.get(stream)
+
     def evict_idle(self, before_ns: int) -> list[str]:
         """Forget the sessions last used before a monotonic time; return their keys."""
         evicted = []
@@ -63,6 +68,33 @@ class Sessions:
         self.evicted += len(evicted)
         return evicted
 
+    def adopt(self, predictor: Predictor, rules: Rules, max_streams: int) -> None:
+        """Go on with another model and other rules: see `Session.adopt`."""
+        self._predictor, self._rules, self._max_streams = predictor, rules, max_streams
+        for session in self._table.values():
+            session.adopt(predictor, rules)
+
+    def restore(self, state: bytes, now_ns: int) -> Session:
+        """Go on with a stream from where `Session.to_bytes` was called, whatever happened to it since.
+
+        Raises:
+            ModelError: Not a session's state, or one of another model.
+            SampleError: There are as many streams as may be.
+        """
+        session = Session.from_bytes(state, self._predictor, self._rules, self._run, self.totals)
+        session.mark_restored()
+        if session.stream not in self._table:
+            self._check(session.stream)
+        self.drop(session.stream)
+        self.totals.waiting += session.counters.waiting
+        self._table[session.stream] = session
+        self._used_ns[session.stream] = now_ns
+        return session
+
+    def __iter__(self) -> Iterator[Session]:
+        """Every session, the least recently used first."""
+        return iter(self._table.values())
+
     def drop(self, stream: str) -> None:
         """Forget one session, if it is there."""
         session = self._table.pop(stream, None)
@@ -71,6 +103,11 @@ class Sessions:
             del self._used_ns[stream]
 
     def _make(self, stream: str) -> Session:
+        self._check(stream)
+        session = self._table[stream] = Session(stream, self._predictor, self._rules, self._run, self.totals)
+        return session
+
+    def _check(self, stream: str) -> None:
         if not stream or len(stream) > MAX_KEY or not FORBIDDEN.isdisjoint(stream):
             got = repr(stream[:40])
             raise SampleError(
@@ -80,5 +117,3 @@ class Sessions:
             raise SampleError(
                 "streams", f"stream {stream!r}: expected at most {self._max_streams} streams, got one more"
             )
-        session = self._table[stream] = Session(stream, self._predictor, self._rules, self._run, self.totals)
-        return session

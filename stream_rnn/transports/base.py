@@ -64,6 +64,10 @@ class Transport(Protocol):
 
     counters: dict[str, int]
 
+    @property
+    def up(self) -> bool:
+        """Whether messages can arrive now."""
+
     async def serve(self, deliver: Deliver) -> None:
         """Open, deliver, and reopen for ever, until cancelled; then close cleanly.
 

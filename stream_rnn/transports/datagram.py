@@ -127,6 +127,11 @@ class DatagramServer:
             if isinstance(self.settings, UnixDatagramSettings):
                 unix.release(self.settings.path)
 
+    @property
+    def up(self) -> bool:
+        """Whether it listens."""
+        return self._ready.is_set()
+
     async def ready(self) -> None:
         """Return once it listens."""
         await self._ready.wait()

@@ -59,6 +59,11 @@ class MemoryTransport:
             self._deliver = None
             self._ready.clear()
 
+    @property
+    def up(self) -> bool:
+        """Whether `feed` may be called."""
+        return self._ready.is_set()
+
     async def ready(self) -> None:
         """Return once `feed` may be called."""
         await self._ready.wait()

@@ -16,6 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from stream_rnn.errors import TransportError
 from stream_rnn.transports.base import Births, Deliver, Message, Publication, Report, no_births, no_report
+from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.mqtt_link import Link
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.topics import TopicRouter
@@ -32,6 +33,7 @@ FINAL_REASONS = frozenset({132, 133, 134, 135, 138, 140})
 
 COUNTERS = (
     "received",
+    "commands",
     "published",
     "connections",
     "ignored_retained",
@@ -52,11 +54,12 @@ class MqttTransport:
         will: Published by the broker when we vanish, and by ourselves on a clean stop.
         on_connect: Gives what to publish first on each connection.
         report: Takes connected, disconnected, retrying: once for each change.
+        control: Who carries out commands, if they are taken.
         fail_fast: Raise when the first connection fails, instead of trying again.
         jitter: Gives a number from 0 to 1, by which each wait before a new attempt is multiplied.
 
     Attributes:
-        counters: received, published, connections, ignored_retained, ignored_topic,
+        counters: received, commands, published, connections, ignored_retained, ignored_topic,
             dropped_disconnected, dropped_full, dropped_bad_topic, unconfirmed (accepted by `publish`, but
             not sent, or at qos 1 not confirmed, when the connection ended).
 
@@ -72,19 +75,26 @@ class MqttTransport:
         will: Publication | None = None,
         on_connect: Births = no_births,
         report: Report = no_report,
+        control: Control | None = None,
         fail_fast: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.settings = settings
         self.counters = dict.fromkeys(COUNTERS, 0)
-        self._router = TopicRouter([settings.topic] if topics is None else list(topics))
+        templates = [settings.topic] if topics is None else list(topics)
+        self._router = TopicRouter(templates, reserved=control.prefix if control is not None else None)
+        self._filters = {template.filter: settings.qos for template in self._router.templates}
+        if control is not None:
+            self._filters[f"{control.prefix}+"] = 1
         self._will = will
         self._on_connect = on_connect
         self._report = report
+        self._control = control
         self._fail_fast = fail_fast
         self._jitter = jitter
         self._ready = asyncio.Event()
-        self._link: Link | None = None
+        self._link: Link | None = None  # for publications: only while connected
+        self._reading: Link | None = None
         self._state = ("", "")
 
     async def serve(self, deliver: Deliver) -> None:
@@ -118,6 +128,11 @@ class MqttTransport:
         return outcome == "published"
 
     @property
+    def up(self) -> bool:
+        """Whether it is connected and subscribed."""
+        return self._ready.is_set()
+
+    @property
     def _name(self) -> str:
         host, port = self.settings.address
         return f"mqtt {host}:{port}"
@@ -125,7 +140,7 @@ class MqttTransport:
     async def _connection(self, deliver: Deliver, tls: ssl.SSLContext | None) -> None:
         """Live through one connection. Ends with the exception that ended it."""
         client = self._new_client(tls)
-        link = Link(client, self._accept, deliver, self.settings.max_outgoing)
+        link = self._reading = Link(client, self._accept, deliver, self.settings.max_outgoing)
         try:
             await _connect(client, link)
             link.start()
@@ -153,11 +168,11 @@ class MqttTransport:
             await client.publish(*birth)
         link.confirm_publications(wanted=False)
         self._link = link
-        for template in self._router.templates:
-            (code,) = await client.subscribe(template.filter, qos=self.settings.qos)
+        for topics, qos in self._filters.items():
+            (code,) = await client.subscribe(topics, qos=qos)
             refused = code.is_failure if isinstance(code, ReasonCode) else code >= 128
             if refused:
-                raise TransportError(f"{self._name}: subscription to {template.filter!r} refused: {code}")
+                raise TransportError(f"{self._name}: subscription to {topics!r} refused: {code}")
         self.counters["connections"] += 1
         self._tell("connected", self._name)
         self._ready.set()
@@ -185,11 +200,29 @@ class MqttTransport:
         except UnicodeDecodeError:  # a careless broker let it pass
             topic = ""
         key = self._router.key(topic)
-        if key is None:  # a persistent session remembers the subscriptions of an older config
-            self.counters["ignored_topic"] += 1
+        if key is None:
+            self._set_aside(packet, topic)
             return None
         self.counters["received"] += 1
         return Message(key, bytes(packet.payload), t_received_ns, t_arrived_ns, None, topic)
+
+    def _set_aside(self, packet: paho.MQTTMessage, topic: str) -> None:
+        """Take a command, after the samples that came before it. A kept one is not meant for now."""
+        control, link = self._control, self._reading
+        if control is None or link is None or packet.retain or not topic.startswith(control.prefix):
+            # a persistent session remembers the subscriptions of an older config
+            self.counters["ignored_topic"] += 1
+            return
+        link.deliver_so_far()
+        self.counters["commands"] += 1
+        control.accept(packet, topic, self._answer)
+
+    def _answer(self, topic: str, payload: bytes, properties: Properties | None) -> None:
+        link = self._link
+        outcome = (
+            "dropped_disconnected" if link is None else link.publish(topic, payload, 1, properties=properties)
+        )
+        self.counters[outcome] += 1
 
     def _after(self, exc: aiomqtt.MqttError) -> None:
         """Report the end of a connection or attempt.

@@ -14,6 +14,7 @@ from typing import Any
 
 import aiomqtt
 import paho.mqtt.client as paho
+from paho.mqtt.properties import Properties
 
 from stream_rnn.transports.base import Deliver, Message
 
@@ -68,13 +69,21 @@ class Link:
         """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
         self._paho.on_publish = self._confirm if wanted else None
 
-    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> str:
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        qos: int,
+        *,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> str:
         """Hand one packet to the socket; give the name of the counter it comes under."""
         # paho bounds only qos 1; this deque holds whatever the socket has not taken yet.
         if len(self._paho._out_packet) >= self._max_outgoing:  # noqa: SLF001
             return "dropped_full"
         try:
-            code = self._paho.publish(topic, payload, qos, retain).rc
+            code = self._paho.publish(topic, payload, qos, retain, properties).rc
         except ValueError:  # a stream named by its sender can make a topic that MQTT does not allow
             return "dropped_bad_topic"
         if code == paho.MQTT_ERR_SUCCESS:
@@ -119,13 +128,17 @@ class Link:
         if message is not None:
             self._batch.append(message)
 
+    def deliver_so_far(self) -> None:
+        """Deliver what this read has brought until now."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._deliver(batch)
+
     def _read(self) -> None:
         self._reading = True
         try:
             again = self._take_packets()
-            if self._batch:
-                batch, self._batch = self._batch, []
-                self._deliver(batch)
+            self.deliver_so_far()
         except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
             again = False
             if not self.bug.done():

@@ -68,6 +68,11 @@ class StdioTransport:
         self._on_end()
         await asyncio.Event().wait()
 
+    @property
+    def up(self) -> bool:
+        """Whether it reads."""
+        return self._ready.is_set()
+
     async def ready(self) -> None:
         """Return once it reads."""
         await self._ready.wait()

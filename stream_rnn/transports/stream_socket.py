@@ -157,6 +157,11 @@ class StreamSocketServer:
             self.settings.close()
             await self._close_connections()
 
+    @property
+    def up(self) -> bool:
+        """Whether it listens."""
+        return self._ready.is_set()
+
     async def ready(self) -> None:
         """Return once it listens."""
         await self._ready.wait()

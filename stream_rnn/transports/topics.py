@@ -39,10 +39,16 @@ class TopicTemplate:
 
 
 class TopicRouter:
-    """Several templates, and what each topic met so far means."""
+    """Several templates, and what each topic met so far means.
 
-    def __init__(self, templates: list[str]) -> None:
+    Args:
+        templates: What is subscribed to.
+        reserved: How topics begin that name no stream, whatever a template says.
+    """
+
+    def __init__(self, templates: list[str], reserved: str | None = None) -> None:
         self.templates = [TopicTemplate(template) for template in templates]
+        self._reserved = reserved
         self._known: dict[str, str | None] = {}
 
     def key(self, topic: str) -> str | None:
@@ -53,8 +59,10 @@ class TopicRouter:
             pass
         if len(self._known) >= MAX_KNOWN_TOPICS:
             self._known.clear()
-        keys = (template.key(topic) for template in self.templates)
-        key = next((key for key in keys if key is not None), None)
+        key = None
+        if self._reserved is None or not topic.startswith(self._reserved):
+            keys = (template.key(topic) for template in self.templates)
+            key = next((key for key in keys if key is not None), None)
         self._known[topic] = key
         return key
 

@@ -1,10 +1,11 @@
-"""How long things take: histograms with a fixed relative error, by stage. Pure: durations are passed in.
+"""Histograms of durations with a fixed relative error.
 
 After HdrHistogram (Tene): values below 2048 ns are counted one by one, above in 1024 steps an octave, so that
 every percentile is true to three digits. Histograms of one kind can be added.
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -29,6 +30,22 @@ class Summary(msgspec.Struct, frozen=True):
     p99_us: float
     p999_us: float
     max_us: float
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """A histogram as it travels: only the buckets that hold something.
+
+    Attributes:
+        buckets: Numbers of the buckets.
+        counts: How many durations each holds.
+        total_ns: Sum of all durations.
+        max_ns: The longest.
+    """
+
+    buckets: list[Annotated[int, msgspec.Meta(ge=0, lt=BUCKETS)]]
+    counts: list[int]
+    total_ns: int
+    max_ns: int
 
 
 class Histogram:
@@ -58,6 +75,20 @@ class Histogram:
         self.total_ns += other.total_ns
         self.max_ns = max(self.max_ns, other.max_ns)
 
+    def counted(self) -> Counted:
+        """Everything it holds."""
+        self._count()
+        buckets = np.flatnonzero(self.counts)
+        return Counted(buckets.tolist(), self.counts[buckets].tolist(), self.total_ns, self.max_ns)
+
+    @classmethod
+    def of(cls, counted: Counted) -> "Histogram":
+        """The histogram that `counted` was called on."""
+        histogram = cls()
+        histogram.counts[counted.buckets] = counted.counts
+        histogram.total_ns, histogram.max_ns = counted.total_ns, counted.max_ns
+        return histogram
+
     @property
     def count(self) -> int:
         """Number of durations."""
@@ -72,7 +103,7 @@ class Histogram:
             return 0
         rank = max(1, int(np.ceil(total * percent / 100.0 - 1e-9)))
         bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
-        return min(_middle(bucket), self.max_ns)
+        return min(middle_ns(bucket), self.max_ns)
 
     def summary(self) -> Summary:
         """What there is to say about them."""
@@ -103,7 +134,8 @@ def _bucket(values: I64) -> NDArray[np.int64]:
     return bucket
 
 
-def _middle(bucket: int) -> int:
+def middle_ns(bucket: int) -> int:
+    """The duration in the middle of a bucket."""
     octave = max(0, bucket // HALF - 1)
     low = (bucket - HALF * octave) << octave
     return low + ((1 << octave) >> 1)

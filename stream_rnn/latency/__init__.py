@@ -1,0 +1,1 @@
+"""How long things take, by stage and group of streams. Pure: durations are passed in."""

@@ -1,0 +1,270 @@
+"""The way of every sample: decoded, stepped, answered, measured, in one call for all that one read brought.
+
+(inbox, unless it blocks) -> decode -> session.feed -> encode -> transport
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from stream_rnn.config.sections import Config
+from stream_rnn.errors import CountedError
+from stream_rnn.inbox import Inbox
+from stream_rnn.latency.stages import Latency
+from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.recorder import Recorder
+from stream_rnn.sample import Prediction, Sample
+from stream_rnn.session.session import Session
+from stream_rnn.session.table import Sessions
+from stream_rnn.sources import Source
+from stream_rnn.transports.base import Message
+from stream_rnn.wire import CODECS, Codec
+
+CHUNK = 64  # messages taken from the inbox before the sockets are read again
+
+
+class Happened(Protocol):
+    """Takes what an operator should see."""
+
+    def __call__(self, kind: str, detail: str, stream: str = "") -> None:
+        """One event."""
+
+
+class Pipeline:
+    """All streams' sessions, and what is counted while they are fed.
+
+    Args:
+        config: What to do.
+        predictor: The model, compiled and proved.
+        run_id: Name of this run, in every prediction.
+        happened: Takes what is refused.
+
+    Attributes:
+        sessions: One for each stream.
+        refused: Samples that cannot be stepped, by reason.
+        published: Predictions made.
+        declined: Samples not stepped because their stream was paused.
+        latency: How long each stage takes.
+    """
+
+    def __init__(self, config: Config, predictor: Predictor, run_id: str, happened: Happened) -> None:
+        self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams)
+        self.refused: Counter[str] = Counter()
+        self.published = self.declined = 0
+        self.latency = Latency(config.latency.groups)
+        self._recorder: Recorder | None = None
+        self._unrecorded = 0
+        self._begun: set[str] = set()  # streams in the recording: each begins with its state
+        self._happened = happened
+        self._config = config
+        self._all_paused, self._paused = False, set[str]()
+        self._topic = f"{config.daemon.topic}/predictions/"
+        self._inbox = _inbox(config)
+        self._given_up = 0
+        self._drain_due = False
+
+    def adopt(self, config: Config, predictor: Predictor) -> None:
+        """Go on with another config and model; what waits in the inbox is answered first."""
+        self.drain()
+        self._given_up = self.dropped
+        if config.latency != self._config.latency:
+            self.latency = Latency(config.latency.groups)
+        self._config, self._inbox = config, _inbox(config)
+        self._topic = f"{config.daemon.topic}/predictions/"
+        self.sessions.adopt(predictor, config.stream, config.stream.max_streams)
+
+    def end(self) -> None:
+        """Answer what waits; what still comes is answered at once."""
+        self.drain()
+        self._given_up, self._inbox = self.dropped, None
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """Takes note of everything, or None."""
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: Recorder | None) -> None:
+        self._unrecorded = self.unrecorded
+        self._recorder = recorder
+        self._begun.clear()
+
+    def forget(self, stream: str) -> None:
+        """Drop the session of a stream that ended."""
+        self.sessions.drop(stream)
+        self._begun.discard(stream)
+
+    def evict_idle(self, before_ns: int) -> list[str]:
+        """Forget the sessions last used before a monotonic time; return their keys."""
+        evicted = self.sessions.evict_idle(before_ns)
+        self._begun.difference_update(evicted)
+        return evicted
+
+    def reset(self, stream: str | None) -> list[str]:
+        """Start the hidden state of one stream anew, or of all; return their keys."""
+        session = None if stream is None else self.sessions.peek(stream)
+        chosen = list(self.sessions) if stream is None else [session] if session is not None else []
+        for session in chosen:
+            session.reset()
+            self._begun.discard(session.stream)
+        return [session.stream for session in chosen]
+
+    def restore(self, state: bytes) -> Session:
+        """Go on with a stream from where `Session.to_bytes` was called.
+
+        Raises:
+            ModelError: Not a session's state, or one of another model.
+            SampleError: There are as many streams as may be.
+        """
+        session = self.sessions.restore(state, time.monotonic_ns())
+        self._begun.discard(session.stream)
+        return session
+
+    @property
+    def waiting(self) -> int:
+        """Messages in the inbox."""
+        return len(self._inbox) if self._inbox is not None else 0
+
+    @property
+    def dropped(self) -> int:
+        """Messages that the inbox gave up."""
+        return self._given_up + (self._inbox.dropped if self._inbox is not None else 0)
+
+    @property
+    def unrecorded(self) -> int:
+        """Entries that no recording took."""
+        return self._unrecorded + (self._recorder.dropped if self._recorder is not None else 0)
+
+    @property
+    def paused(self) -> list[str]:
+        """Streams that are not stepped; `*` stands for all."""
+        return ["*"] if self._all_paused else sorted(self._paused)
+
+    def pause(self, stream: str | None) -> None:
+        """Decline the samples of one stream, or of all, from now on: counted, not stepped."""
+        if stream is None:
+            self._all_paused = True
+        else:
+            self._paused.add(stream)
+
+    def resume(self, stream: str | None) -> None:
+        """Step one stream again, or all of them."""
+        if stream is None:
+            self._all_paused = False
+            self._paused.clear()
+        else:
+            self._paused.discard(stream)
+
+    def deliver_from(self, source: Source) -> Callable[[list[Message]], None]:
+        """What a transport calls with everything that one read brought."""
+
+        def deliver(messages: list[Message]) -> None:
+            if self._inbox is None:
+                self._serve(source, messages)
+                return
+            for message in messages:
+                self._inbox.put(message.stream, (source, message))
+            if not self._drain_due:
+                self._drain_due = True
+                asyncio.get_running_loop().call_soon(self._drain_some)
+
+        return deliver
+
+    def drain(self) -> None:
+        """Answer all that waits."""
+        while self._inbox:
+            for source, message in self._inbox.take(CHUNK):
+                self._serve(source, [message])
+
+    def _drain_some(self) -> None:
+        """Answer some of what waits, then let the sockets be read."""
+        if self._inbox is None:  # another config came in between, and has drained it
+            self._drain_due = False
+            return
+        for source, message in self._inbox.take(CHUNK):
+            self._serve(source, [message])
+        self._drain_due = len(self._inbox) > 0
+        if self._drain_due:
+            asyncio.get_running_loop().call_soon(self._drain_some)
+
+    def _serve(self, source: Source, messages: list[Message]) -> None:
+        codec = CODECS[source.wire]
+        for message in messages:
+            t_began = time.monotonic_ns()
+            try:
+                samples = codec.decode_samples(message.payload, message.stream)
+            except CountedError as error:
+                self._refuse(source, message, error)
+                continue
+            for sample in samples:
+                if self._all_paused or sample.stream in self._paused:
+                    self.declined += 1
+                    continue
+                try:
+                    session = self.sessions.get(sample.stream, message.t_arrived_ns)
+                    if self._recorder is not None:
+                        self._record_sample(self._recorder, session, sample, message.t_received_ns)
+                    predictions = session.feed(sample, message.t_received_ns, time.time_ns)
+                except CountedError as error:
+                    self._refuse(source, message, error)
+                    continue
+                t_stepped = time.monotonic_ns()
+                for prediction in predictions:
+                    self._answer(source, codec, message, prediction)
+                if self._recorder is not None:
+                    self._record_state(self._recorder, session)
+                self._measure(sample.stream, message.t_arrived_ns, t_began, t_stepped)
+
+    def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
+        t_published_ns = time.time_ns()
+        payload = codec.encode_prediction(prediction, t_published_ns)
+        self.published += 1
+        if self._recorder is not None:
+            self._recorder.prediction(prediction, t_published_ns)
+        if source.publisher is not None:
+            source.publisher.publish(self._topic + prediction.stream, payload, qos=source.qos)
+        if source.replies and message.reply is not None:
+            message.reply(payload)
+        if prediction.t_source_ns is not None:
+            self.latency.of(prediction.stream)["end_to_end"].record(t_published_ns - prediction.t_source_ns)
+
+    def _record_sample(
+        self, recorder: Recorder, session: Session, sample: Sample, t_received_ns: int
+    ) -> None:
+        """Note a sample; before the first of a stream in this recording, the state that it meets."""
+        if session.stream not in self._begun:
+            self._begun.add(session.stream)
+            if session.last_seq >= 0:
+                recorder.state(
+                    session.stream, session.last_seq, session.to_bytes(), t_received_ns, start=True
+                )
+        recorder.sample(sample, t_received_ns)
+
+    def _record_state(self, recorder: Recorder, session: Session) -> None:
+        """Note the state now and then: where a replay may start, and what tells where two runs part."""
+        assert self._config.recording is not None
+        every = self._config.recording.states_every
+        if every and session.counters.stepped % every == 0:
+            recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
+
+    def _measure(self, stream: str, t_arrived: int, t_began: int, t_stepped: int) -> None:
+        stages = self.latency.of(stream)
+        stages["queue"].record(t_began - t_arrived)
+        stages["step"].record(t_stepped - t_began)
+        stages["total"].record(time.monotonic_ns() - t_arrived)
+
+    def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
+        """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
+        self.refused[error.reason] += 1
+        self._happened(f"refused_{error.reason}", str(error), message.stream)
+        if source.replies and message.reply is not None and source.wire == "json":
+            message.reply(msgspec.json.encode({"error": error.reason, "detail": str(error)}))
+
+
+def _inbox(config: Config) -> Inbox[tuple[Source, Message]] | None:
+    policy = config.inbox.policy
+    return None if policy == "block" else Inbox(policy, config.inbox.size)
