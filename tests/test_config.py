@@ -10,7 +10,7 @@ import pytest
 
 from stream_rnn.cli import build_parser, main
 from stream_rnn.cli.run import flags
-from stream_rnn.config.load import Settings, load_config
+from stream_rnn.config.load import Settings, load_config, shown
 from stream_rnn.config.sections import SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
 from tests.small import saved_model, small_model
@@ -125,3 +125,40 @@ def test_check_tells_whether_the_model_can_be_served(
     assert "fine" in capsys.readouterr().err
     Path(model).write_bytes(b"damaged")
     assert main(["run", "--model", model, "--broker", "mqtt://127.0.0.1:1", "--check"]) == 1
+
+
+def test_secret_is_read_from_the_file_beside_the_config(tmp_path: Path) -> None:
+    (tmp_path / "pw").write_text("s3cret\n")
+    text = (
+        '[model]\npath = "m"\n[mqtt]\nusername = "u"\npassword_file = "pw"\n[commands]\ntoken_file = "pw"\n'
+    )
+    config = load_config(written(tmp_path, text), {}, {})
+    assert config.mqtt is not None
+    assert (config.mqtt.password, config.commands.token) == ("s3cret", "s3cret")
+    assert "s3cret" not in str(shown(config)) + repr(config)
+
+
+def test_secret_given_directly_is_shown_as_stars() -> None:
+    flags = MINIMAL | {"commands": {"token": "s3cret"}, "mqtt": {"username": "u", "password": "s3cret"}}
+    config = load_config(None, {}, flags)
+    assert (shown(config)["commands"]["token"], shown(config)["mqtt"]["password"]) == ("***", "***")
+    assert "s3cret" not in repr(config)
+
+
+@pytest.mark.parametrize(
+    ("content", "values", "error"),
+    [
+        ("", {"token_file": "pw"}, "expected a secret on the first line, got none"),
+        ("x", {"token_file": "none"}, "expected a file that can be read, got No such file"),
+        ("x", {"token_file": "pw", "token": "y"}, "expected either token or token_file, got both"),
+    ],
+)
+def test_secret_file_that_says_nothing_is_an_error(
+    tmp_path: Path, content: str, values: dict[str, str], error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pw").write_text(content)
+    with pytest.raises(ConfigError) as raised:
+        load_config(None, {}, MINIMAL | {"commands": values})
+    assert str(raised.value).startswith("config: commands.token_file")
+    assert error in str(raised.value)

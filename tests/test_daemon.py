@@ -146,6 +146,9 @@ async def test_metrics_tell_rates_counts_and_latency_of_every_stage() -> None:
     assert metrics["samples"]["stepped"] == 1
     assert metrics["samples"]["duplicate"] == 1
     assert metrics["refused"] == {"syntax": 1}
+    spent_s = metrics["latency_us"]["step"]["mean_us"] * 2 / 1e6
+    assert metrics["normalised_latency"] == pytest.approx(spent_s * MODEL.card.rate_hz, rel=1e-2)
+    assert metrics["deadline_misses"] == 0
     assert metrics["latency_us"]["end_to_end"]["count"] == 1
     for stage in ("queue", "step", "total"):
         summary = metrics["latency_us"][stage]

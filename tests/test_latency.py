@@ -1,11 +1,14 @@
 """Histograms: percentiles true to three digits, whatever was recorded."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_rnn.latency.histogram import BATCH, MAX_NS, Histogram
+from stream_rnn.latency.hgrm import hgrm
+from stream_rnn.latency.histogram import BATCH, MAX_NS, Counted, Histogram
+from stream_rnn.latency.stages import Latency
 
 
 def filled(values: list[int]) -> Histogram:
@@ -52,3 +55,61 @@ def test_empty_and_cleared_histograms_say_nothing() -> None:
     histogram.clear()
     assert histogram.summary() == Histogram().summary()
     assert histogram.percentile_ns(50) == 0
+
+
+@given(values=st.lists(st.integers(0, MAX_NS), max_size=100))
+def test_what_travels_comes_back_whole(values: list[int]) -> None:
+    histogram = filled(values)
+    travelled = msgspec.json.decode(msgspec.json.encode(histogram.counted()), type=Counted)
+    assert Histogram.of(travelled).summary() == histogram.summary()
+
+
+def hgrm_rows(text: str) -> list[list[float]]:
+    return [[float(field) for field in line.split()] for line in text.splitlines()[2:] if line[0] != "#"]
+
+
+def test_hgrm_is_what_hdrhistograms_plotters_read() -> None:
+    text = hgrm(filled([i * 1000 for i in range(1, 1001)]))
+    lines = text.splitlines()
+    assert lines[0].split() == ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
+    rows = hgrm_rows(text)
+    assert rows[0] == [1.0, 0.0, 1, 1.0]
+    (middle,) = (row for row in rows if row[1] == 0.5)
+    assert middle == [pytest.approx(500, rel=5e-4), 0.5, 500, 2.0]
+    assert rows[-1] == [1000.0, 1.0, 1000]
+    assert lines[-3].startswith("#[Mean    =      500.500, StdDeviation   =      288.")
+    assert lines[-2] == "#[Max     =     1000.000, Total count    =         1000]"
+
+
+@given(values=st.lists(st.integers(0, 10**9), min_size=1, max_size=200))
+def test_hgrm_rises_to_the_last_duration(values: list[int]) -> None:
+    rows = hgrm_rows(hgrm(filled(values)))
+    percents, counts = [row[1] for row in rows], [row[2] for row in rows]
+    assert (percents, counts) == (sorted(percents), sorted(counts))
+    assert rows[-1] == [round(max(values) / 1000, 3), 1.0, len(values)]
+
+
+def test_hgrm_of_nothing_says_so() -> None:
+    assert hgrm_rows(hgrm(Histogram())) == []
+
+
+def test_stream_is_measured_in_the_first_group_that_matches() -> None:
+    latency = Latency(["left-*", "*-hand"])
+    for stream in ("left-hand", "right-hand", "foot", "left-foot"):
+        latency.of(stream)["step"].record(2_000_000)
+    times = latency.roll()
+    assert {group: stages["step"].count for group, stages in times.groups.items()} == {
+        "left-*": 2,
+        "*-hand": 1,
+        "other": 1,
+    }
+    assert (times.stages["step"].count, times.step_s) == (4, 0.008)
+
+
+def test_interval_begins_anew_and_the_whole_goes_on() -> None:
+    latency = Latency()
+    for _ in range(3):
+        latency.of("a")["step"].record(1000)
+        assert latency.roll().stages["step"].count == 1
+    assert latency.whole().stages["step"].count == 3
+    assert latency.roll().stages == {}

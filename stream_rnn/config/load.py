@@ -13,9 +13,9 @@ import msgspec
 
 from stream_rnn.config.sections import SECRETS, SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
+from stream_rnn.transports.mqtt_settings import HIDDEN
 
 PREFIX = "STREAM_RNN_"
-HIDDEN = "***"
 
 Settings: TypeAlias = dict[str, dict[str, Any]]
 """Values by section and key, as a TOML file gives them."""

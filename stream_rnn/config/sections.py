@@ -9,7 +9,7 @@ from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
 from stream_rnn.transports.cut import Framing
 from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
-from stream_rnn.transports.mqtt_settings import MqttSettings
+from stream_rnn.transports.mqtt_settings import HIDDEN, MqttSettings
 from stream_rnn.transports.stdio import StdioSettings
 from stream_rnn.transports.stream_socket import TcpSettings, UnixSettings
 from stream_rnn.wire import WireName
@@ -212,6 +212,10 @@ class CommandsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     path: str | None = None
     token: str | None = None
     token_file: str | None = None
+
+    def __repr__(self) -> str:
+        token = None if self.token is None else HIDDEN
+        return f"CommandsSection(mqtt={self.mqtt}, path={self.path!r}, token={token})"
 
 
 class LatencySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
