@@ -13,6 +13,7 @@ COMMANDS = {
     "run": "serve a model: samples in, predictions out",
     "demo": "watch a simulated or recorded motor cortex being decoded, now",
     "watch": "show the predictions of a running daemon",
+    "record": "record what a running daemon gets and says",
     "ctl": "tell a running daemon what to do: reset, reload, pause, ...",
     "train": "fit a network to recordings",
     "evaluate": "score a model on a recording, as one continuous stream",

@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 
 from stream_rnn.errors import ConfigError, TransportError
+from stream_rnn.model.file import load_model
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import McapRecording
 from stream_rnn.recordings.proof import TOLERANCE, Proof, prove
@@ -40,6 +41,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--verify", action="store_true", help="replay an .mcap through the model inside it and compare"
     )
+    parser.add_argument(
+        "--model", type=Path, metavar="FILE", help="--verify: the model, where the recording holds none"
+    )
     parser.add_argument("--topic", default=TOPIC, help=f"where samples go over MQTT ({TOPIC})")
     parser.add_argument("--rate", type=float, default=1.0, help="times the recorded speed (1.0)")
     parser.add_argument("--asap", action="store_true", help="as fast as they are taken")
@@ -61,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay or prove."""
     if args.verify:
-        return verify(args.file, as_json=args.json)
+        return verify(args.file, args.model, as_json=args.json)
     if args.to == "direct":
         return _direct(args.file, args.start_offset)
     playback = _playback(args)
@@ -93,9 +97,9 @@ def told(played: Played, playback: Playback) -> str:
     return text
 
 
-def verify(file: Path, *, as_json: bool) -> int:
+def verify(file: Path, model: Path | None, *, as_json: bool) -> int:
     """Prove a recording: exit code 0, or 1 and the first difference."""
-    proof = prove(McapRecording(file))
+    proof = prove(McapRecording(file), None if model is None else load_model(model))
     if as_json:
         print(msgspec.json.encode(proof._asdict()).decode())
     else:
@@ -111,6 +115,10 @@ def _lines(file: Path, proof: Proof) -> list[str]:
         )
     if not proof.whole:
         lines.append(f"{file}: not closed properly; replayed as far as it goes")
+    if proof.skipped:
+        lines.append(
+            f"{file}: {proof.skipped} predictions left out: their streams were under way before it began"
+        )
     if proof.difference is not None:
         stream, seq, what, state = proof.difference
         lines.append(f"{file}: stream {stream!r}, seq {seq}: {what}; {state}")

@@ -12,6 +12,7 @@ import msgspec
 from stream_rnn.errors import CountedError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.mcap import Entry, McapRecording, StateFields
+from stream_rnn.recordings.outside import entries_of
 from stream_rnn.recordings.proof import recorded_model, recorded_rules
 from stream_rnn.sample import Prediction
 from stream_rnn.session.rules import Rules
@@ -34,7 +35,7 @@ def predictions_of(recording: McapRecording, start_offset_s: float = 0.0) -> Ite
     states: dict[str, bytes] = {}
     since: defaultdict[str, list[Entry]] = defaultdict(list)
     first_ns = None
-    for entry in recording.entries():
+    for entry in entries_of(recording):
         if entry.kind == "samples":
             first_ns = entry.t_log_ns if first_ns is None else first_ns
             if entry.t_log_ns - first_ns < start_offset_s * 1e9:

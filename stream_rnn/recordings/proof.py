@@ -19,6 +19,7 @@ from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.mcap import Entry, McapRecording, StateFields
+from stream_rnn.recordings.outside import Outside, entries_of
 from stream_rnn.sample import F32, Flag, Prediction
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
@@ -54,6 +55,7 @@ class Proof(NamedTuple):
         exact: Whether bits were compared; else TOLERANCE.
         reason: Why not, where not.
         whole: Whether the recording was closed properly.
+        skipped: Predictions left out, of streams that were under way before a subscriber began to record.
         difference: The first one, or None.
     """
 
@@ -62,6 +64,7 @@ class Proof(NamedTuple):
     exact: bool
     reason: str
     whole: bool
+    skipped: int
     difference: Difference | None
 
 
@@ -87,11 +90,15 @@ def recorded_rules(recording: McapRecording) -> Rules:
     return msgspec.convert({name: stream[name] for name in Rules.__struct_fields__ if name in stream}, Rules)
 
 
-def prove(recording: McapRecording) -> Proof:
+def prove(recording: McapRecording, model: Model | None = None) -> Proof:
     """Replay a recording through its own model, to the first difference or to its end.
 
+    Args:
+        recording: With the model inside, unless it is given.
+        model: The model that made it.
+
     Raises:
-        RecordingError: There is no model inside, or an entry that cannot be read.
+        RecordingError: There is no model inside, another one was given, or an entry cannot be read.
         ModelError: The model inside is damaged.
     """
     here = environment()
@@ -100,9 +107,15 @@ def prove(recording: McapRecording) -> Proof:
         for name in SAME_BITS
         if recording.header.get(name) != here[name]
     ]
-    replay = _Replay(Predictor(recorded_model(recording)), recorded_rules(recording), exact=not other)
+    if model is None:
+        model = recorded_model(recording)
+    expected = recording.header.get("model")
+    if model.hash != expected:
+        raise RecordingError(f"recording {recording.path}: expected its model {expected}, got {model.hash}")
+    replay = _Replay(Predictor(model), recorded_rules(recording), exact=not other)
     difference = None
-    for entry in recording.entries():
+    entries = entries_of(recording)
+    for entry in entries:
         difference = replay.take(entry)
         if difference is not None:
             break
@@ -110,7 +123,15 @@ def prove(recording: McapRecording) -> Proof:
         difference = replay.finish(whole=recording.whole)
     if difference is not None:
         difference = replay.explained(difference, recording)
-    return Proof(replay.samples, replay.compared, not other, "; ".join(other), recording.whole, difference)
+    return Proof(
+        replay.samples,
+        replay.compared,
+        not other,
+        "; ".join(other),
+        recording.whole,
+        entries.skipped if isinstance(entries, Outside) else 0,
+        difference,
+    )
 
 
 class _Replay:
@@ -222,7 +243,9 @@ class _Replay:
         """The difference, with the first unit that differs in the recorded states up to the next one."""
         stream = difference.stream
         if stream not in self._parted:
-            later = (e for e in recording.entries() if e.stream == stream and e.kind in {"samples", "states"})
+            later = (
+                e for e in entries_of(recording) if e.stream == stream and e.kind in {"samples", "states"}
+            )
             replay = _Replay(self._predictor, self._rules, exact=self._exact)
             for entry in later:
                 replay.take(entry)

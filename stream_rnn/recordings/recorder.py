@@ -7,6 +7,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -62,6 +63,7 @@ class Recorder:
             raise ConfigError(
                 f"recording.path {str(self.path)!r}: expected a new file, got {error.strerror}"
             ) from None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: writes follow each other
         self._writer = McapWriter(stream, header, model)
 
     def sample(self, sample: Sample, t_received_ns: int) -> None:
@@ -86,12 +88,8 @@ class Recorder:
             await asyncio.sleep(self._flush_s)
             waiting, self._waiting = self._waiting, []
             if waiting:
-                writing = asyncio.create_task(asyncio.to_thread(self._write, waiting), name="record-write")
-                try:
-                    await asyncio.shield(writing)
-                except asyncio.CancelledError:
-                    await writing  # `close` writes after it, not at the same time
-                    raise
+                # shielded: what is being written when we are cancelled is still written, before `close`
+                await asyncio.shield(asyncio.wrap_future(self._thread.submit(self._write, waiting)))
                 if self._failure is not None:
                     self._report("recording_failed", self._failure)
                     return
@@ -100,12 +98,8 @@ class Recorder:
         """Write what waits and end the file."""
         waiting, self._waiting = self._waiting, []
         reported = self._failure is not None
-        self._write(waiting)
-        if self._failure is None:
-            try:
-                self._writer.close()
-            except OSError as error:
-                self._fail(error)
+        self._thread.submit(self._end, waiting).result()
+        self._thread.shutdown()
         if self._failure is not None and not reported:
             self._report("recording_failed", self._failure)
 
@@ -123,6 +117,14 @@ class Recorder:
                 self._fail(error)
         if self._failure is not None:
             self.dropped += len(waiting)
+
+    def _end(self, waiting: list[tuple[str, int, object]]) -> None:
+        self._write(waiting)
+        if self._failure is None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                self._fail(error)
 
     def _fail(self, error: OSError) -> None:
         """End here: what follows a torn chunk could not be read."""
