@@ -22,10 +22,8 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("daemon", "training"),
-    ("verbs", "metrics"),
-    ("pipeline", "commands"),
-    ("sources", "inbox", "announce", "recordings"),
-    ("config", "environment"),
+    ("recordings", "operations"),
+    ("config", "environment", "inbox"),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("session", "transports", "wire", "latency"),
     ("predictor",),

@@ -10,16 +10,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_rnn.commands import VERBS, Commands
 from stream_rnn.config.load import Settings, load_config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon.commands import VERBS, Commands
+from stream_rnn.daemon.daemon import Daemon
+from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CommandError
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.mcap import McapRecording
 from stream_rnn.recordings.proof import prove
 from stream_rnn.sample import F32, Flag, Prediction
-from stream_rnn.sources import Source
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.wire import CODECS
 from tests.small import small_model

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from stream_rnn.config.load import load_config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon.daemon import Daemon
+from stream_rnn.daemon.sources import Source
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction
-from stream_rnn.sources import Source
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.wire import CODECS, WireName
 from tests.small import small_model

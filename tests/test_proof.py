@@ -10,14 +10,14 @@ import pytest
 
 from stream_rnn.cli import main
 from stream_rnn.config.load import Settings, load_config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon.daemon import Daemon
+from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import Entry, McapRecording, McapWriter, StateFields
 from stream_rnn.recordings.proof import Proof, prove
 from stream_rnn.sample import F32
-from stream_rnn.sources import Source
 from stream_rnn.transports.memory import MemoryTransport
 from tests.small import saved_model, small_model
 

@@ -15,7 +15,7 @@ import pytest
 
 from stream_rnn.cli import main
 from stream_rnn.config.load import load_config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon.daemon import Daemon
 from stream_rnn.errors import CommandError
 from stream_rnn.model.file import save_model
 from stream_rnn.predictor import Predictor

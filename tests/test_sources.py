@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from stream_rnn.config.load import Settings, load_config
-from stream_rnn.daemon import Daemon
+from stream_rnn.daemon.daemon import Daemon
 from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 
 from stream_rnn.cli.connection import configure_connection, connection
-from stream_rnn.commands import VERBS, Answer, Command
+from stream_rnn.daemon.commands import VERBS, Answer, Command
 from stream_rnn.errors import CommandError, ConfigError, TransportError
 from stream_rnn.latency.hgrm import hgrm
 from stream_rnn.latency.histogram import Counted, Histogram

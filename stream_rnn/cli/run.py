@@ -14,7 +14,7 @@ import msgspec
 
 from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
-from stream_rnn.daemon import Daemon, Reread
+from stream_rnn.daemon.daemon import Daemon, Reread
 from stream_rnn.errors import ConfigError
 from stream_rnn.predictor import Predictor
 

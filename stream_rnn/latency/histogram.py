@@ -123,15 +123,20 @@ class Histogram:
             return
         values = np.clip(np.array(self._pending, dtype=np.int64), 0, MAX_NS)
         self._pending.clear()
-        np.add.at(self.counts, _bucket(values), 1)
+        np.add.at(self.counts, _buckets(values), 1)
         self.total_ns += int(values.sum())
         self.max_ns = max(self.max_ns, int(values.max()))
 
 
-def _bucket(values: I64) -> NDArray[np.int64]:
+def _buckets(values: I64) -> NDArray[np.int64]:
     octave = np.maximum(np.frexp(values.astype(np.float64))[1] - SUB_BITS, 0)
     bucket: NDArray[np.int64] = HALF * octave + (values >> octave)
     return bucket
+
+
+def bucket_of(duration_ns: int) -> int:
+    """The bucket that counts a duration."""
+    return int(_buckets(np.array([duration_ns], dtype=np.int64))[0])
 
 
 def middle_ns(bucket: int) -> int:

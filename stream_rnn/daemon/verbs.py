@@ -7,9 +7,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from stream_rnn.commands import Command, Verb
+from stream_rnn.daemon.commands import Command, Verb
+from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.errors import CommandError
-from stream_rnn.pipeline import Pipeline
 from stream_rnn.session.session import Session
 
 STATES_A_TURN = 64  # sessions put away before the sockets are read again

@@ -13,22 +13,22 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from stream_rnn.announce import EventLimiter, info, status
-from stream_rnn.commands import Commands, Reply
 from stream_rnn.config.load import shown
 from stream_rnn.config.sections import SOURCES, Config
+from stream_rnn.daemon.announce import EventLimiter, info, status
+from stream_rnn.daemon.commands import Commands, Reply
+from stream_rnn.daemon.metrics import Metrics
+from stream_rnn.daemon.pipeline import Pipeline
+from stream_rnn.daemon.sources import Source, depends, open_sources
+from stream_rnn.daemon.verbs import Verbs
 from stream_rnn.environment import environment
 from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
-from stream_rnn.metrics import Metrics
 from stream_rnn.model.file import model_bytes
-from stream_rnn.pipeline import Pipeline
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.recorder import Recorder
-from stream_rnn.sources import Source, depends, open_sources
 from stream_rnn.transports.base import Message, Publication, Publisher
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.stream_socket import StreamSocketServer, UnixSettings
-from stream_rnn.verbs import Verbs
 
 EVICTION_S = 1.0
 MAX_COMMAND = 1 << 26  # bytes; a snapshot of the largest network fits

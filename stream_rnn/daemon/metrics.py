@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from stream_rnn.daemon.pipeline import Pipeline
+from stream_rnn.daemon.sources import Source
 from stream_rnn.latency.stages import Times
-from stream_rnn.pipeline import Pipeline
 from stream_rnn.predictor import Predictor
-from stream_rnn.sources import Source
 
 
 class Metrics:

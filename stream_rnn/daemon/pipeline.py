@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from stream_rnn.config.sections import Config
+from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.latency.stages import Latency
@@ -20,7 +21,6 @@ from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
-from stream_rnn.sources import Source
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec
 

@@ -1,0 +1,173 @@
+"""A daemon's numbers as Prometheus reads them; docs/metrics.md is made from the same table."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from prometheus_client import PlatformCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+)
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector, CollectorRegistry
+
+from stream_rnn.latency.histogram import Histogram, bucket_of
+from stream_rnn.latency.stages import STAGES, Stages
+
+Facts: TypeAlias = Mapping[str, Any]
+"""What the daemon's `status` tells, as plain values."""
+
+EDGES_S = (*(round(m * 10.0**e, 7) for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
+"""Upper edges of the latency buckets: 1, 2, 5, from a microsecond to ten seconds. They never change."""
+
+
+class Metric(NamedTuple):
+    """One name and what stands behind it.
+
+    Attributes:
+        name: Without the prefix, and for counters without `_total`.
+        kind: What Prometheus makes of it.
+        help: What it counts, with its unit.
+        labels: Names of its labels.
+        read: Gives (values of the labels, value).
+    """
+
+    name: str
+    kind: Literal["counter", "gauge"]
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]
+
+
+def _one(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
+    return lambda facts: [((), facts[key])]
+
+
+def _by(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
+    return lambda facts: [((name,), value) for name, value in facts[key].items()]
+
+
+def _transports(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
+    for transport, counters in facts["transports"].items():
+        for counter, value in counters.items():
+            if counter != "up":
+                yield (transport, counter), value
+
+
+def _up(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
+    for transport, counters in facts["transports"].items():
+        yield (transport,), float(counters["up"])
+
+
+PREFIX = "stream_rnn_"
+LATENCY = f"{PREFIX}latency_seconds"
+
+METRICS = (
+    Metric("predictions", "counter", "Predictions made.", (), _one("predictions")),
+    Metric(
+        "samples",
+        "counter",
+        "What happened to samples: stepped, duplicate, late, ...",
+        ("outcome",),
+        _by("samples"),
+    ),
+    Metric(
+        "refused", "counter", "Samples that could not be stepped, by reason.", ("reason",), _by("refused")
+    ),
+    Metric(
+        "declined", "counter", "Samples not stepped because their stream was paused.", (), _one("declined")
+    ),
+    Metric("dropped", "counter", "Messages that the inbox gave up.", (), _one("dropped")),
+    Metric("unrecorded", "counter", "Entries that no recording took.", (), _one("unrecorded")),
+    Metric("evicted", "counter", "Streams forgotten because they were idle.", (), _one("evicted")),
+    Metric("transport", "counter", "What each way in counts.", ("transport", "counter"), _transports),
+    Metric("transport_up", "gauge", "1 while messages can arrive this way.", ("transport",), _up),
+    Metric("streams", "gauge", "Streams with a hidden state now.", (), _one("streams")),
+    Metric("waiting", "gauge", "Messages in the inbox now.", (), _one("waiting")),
+    Metric(
+        "paused",
+        "gauge",
+        "Streams paused now; all of them count as one.",
+        (),
+        lambda f: [((), len(f["paused"]))],
+    ),
+    Metric("uptime_seconds", "gauge", "Seconds since the start.", (), _one("uptime_s")),
+)
+"""Every metric but the latency histogram and the two that carry text."""
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The text that Prometheus scrapes."""
+    return generate_latest(registry)
+
+
+class DaemonCollector(Collector):
+    """Reads a daemon's numbers when they are asked for.
+
+    Args:
+        facts: Gives what `status` tells.
+        groups: Gives the histograms since the start, by group and stage.
+        about: Text of the two information metrics: `build` and `model`, each with its labels.
+    """
+
+    def __init__(
+        self,
+        facts: Callable[[], Facts],
+        groups: Callable[[], Mapping[str, Stages]],
+        about: Callable[[], Mapping[str, Mapping[str, str]]],
+    ) -> None:
+        self._facts, self._groups, self._about = facts, groups, about
+
+    def collect(self) -> Iterator[Family]:
+        """Every metric."""
+        facts: Facts = msgspec.to_builtins(self._facts())
+        for metric in METRICS:
+            kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+            family = kind(PREFIX + metric.name, metric.help, labels=metric.labels)
+            for labels, value in metric.read(facts):
+                family.add_metric(labels, value)
+            yield family
+        yield _latency(self._groups())
+        for name, values in self._about().items():
+            info = InfoMetricFamily(PREFIX + name, INFORMATION[name])
+            info.add_metric((), dict(values))
+            yield info
+
+
+INFORMATION = {
+    "build": "Versions and processor: what the bits of a prediction depend on beside the model.",
+    "model": "The model that is served.",
+}
+
+
+def registry_of(collector: DaemonCollector) -> CollectorRegistry:
+    """A registry with a daemon's numbers, and those of its process and Python."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    return registry
+
+
+def _latency(groups: Mapping[str, Stages]) -> HistogramMetricFamily:
+    told = "Time a sample takes, by stage: " + "; ".join(f"{s}, {what}" for s, what in STAGES.items()) + "."
+    family = HistogramMetricFamily(LATENCY, told, labels=("group", "stage"))
+    for group, stages in groups.items():
+        for stage, histogram in stages.items():
+            family.add_metric((group, stage), buckets_of(histogram), sum_value=histogram.total_ns / 1e9)
+    return family
+
+
+def buckets_of(histogram: Histogram) -> list[tuple[str, float]]:
+    """How many durations do not exceed each edge, true to the histogram's three digits."""
+    count = histogram.count
+    cumulative = np.cumsum(histogram.counts)
+    return [
+        *((repr(edge), float(cumulative[bucket_of(round(edge * 1e9))])) for edge in EDGES_S),
+        ("+Inf", float(count)),
+    ]
