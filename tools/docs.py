@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes docs/cli.md from the parsers and docs/config.md from the config; `--check` only compares."""
+"""Writes docs/cli.md, config.md, metrics.md from parsers, config and metrics; `--check` only compares."""
 
 import argparse
 import inspect
@@ -17,6 +17,9 @@ from msgspec import inspect as types
 from stream_rnn.cli import COMMANDS, build_parser
 from stream_rnn.config.load import PREFIX
 from stream_rnn.config.sections import Config
+from stream_rnn.latency.stages import STAGES
+from stream_rnn.operations.exposition import EDGES_S, INFORMATION, LATENCY, METRICS
+from stream_rnn.operations.exposition import PREFIX as METRICS_PREFIX
 
 ROOT = Path(__file__).parents[1]
 MADE = "<!-- Made by tools/docs.py: change the source and run it again. -->"
@@ -31,6 +34,12 @@ before the file, that before the default. The environment's name of a key is `{p
 `{example}`. An unknown section or key is an error.
 
 *required*: there is no default. *none*: not set."""
+
+
+METRICS_INTRO = """\
+What `/metrics` tells, where the config has a section [http]. Counters are since the start; those of the
+process (`process_*`, `python_info`) are the ones every Python program has. Scraping reads what is counted
+anyway: the path of a sample pays nothing for it."""
 
 
 class SameEverywhere(argparse.HelpFormatter):
@@ -225,7 +234,23 @@ def pages() -> dict[Path, str]:
     return {
         ROOT / "docs" / "cli.md": cli_page(build_parser(), COMMANDS),
         ROOT / "docs" / "config.md": config_page(Config, PREFIX),
+        ROOT / "docs" / "metrics.md": metrics_page(),
     }
+
+
+def metrics_page() -> str:
+    """The page of what Prometheus reads."""
+    rows = ["| name | kind | labels | meaning |", "|---|---|---|---|"]
+    for m in METRICS:
+        name = METRICS_PREFIX + m.name + ("_total" if m.kind == "counter" else "")
+        labels = ", ".join(f"`{label}`" for label in m.labels)
+        rows.append(f"| `{name}` | {m.kind} | {labels} | {m.help} |")
+    rows.append(f"| `{LATENCY}` | histogram | `group`, `stage` | Time a sample takes; see below. |")
+    rows += [f"| `{METRICS_PREFIX}{n}_info` | info | | {text} |" for n, text in INFORMATION.items()]
+    stages = ["| stage | spans |", "|---|---|", *(f"| `{name}` | {what} |" for name, what in STAGES.items())]
+    edges = f"Buckets end at {', '.join(f'{edge:g}' for edge in EDGES_S)} seconds; they never change."
+    parts = [MADE, "# Metrics", METRICS_INTRO, "\n".join(rows), "## Latency", "\n".join(stages), edges]
+    return "\n\n".join(parts) + "\n"
 
 
 def stale(wanted: Mapping[Path, str]) -> list[Path]:

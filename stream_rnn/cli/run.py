@@ -6,9 +6,10 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -16,6 +17,8 @@ from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.daemon import Daemon, Reread
 from stream_rnn.errors import ConfigError
+from stream_rnn.operations.logs import Form, log_line
+from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
 
 
@@ -34,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--print-config", action="store_true", help="print the config as it would be used, and end"
     )
     parser.add_argument("--example", action="store_true", help="print a complete, commented config and end")
+    parser.add_argument("--log", choices=get_args(Form), default="text", help="form of what is said (text)")
     parser.add_argument(
         "--set",
         metavar="SECTION.KEY=VALUE",
@@ -54,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     if args.print_config:
         print(as_toml(shown(config)), end="")
         return 0
+    say = saying(args.log)
     began = time.monotonic()
     predictor = Predictor.load(config.model.path)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
@@ -66,22 +71,28 @@ def run(args: argparse.Namespace) -> int:
         changed = load_config(args.config, os.environ, flags(args))
         return changed, Predictor.load(changed.model.path)
 
-    asyncio.run(serve(config, predictor, reread))
+    asyncio.run(serve(config, predictor, reread, say))
     return 0
 
 
-async def serve(config: Config, predictor: Predictor, reread: Reread) -> None:
+async def serve(
+    config: Config, predictor: Predictor, reread: Reread, say: Callable[[str, str], None]
+) -> None:
     """Run a daemon on this event loop."""
-    daemon = Daemon(config, predictor, say, reread)
+    daemon = Daemon(config, predictor, say, reread, Notifier(os.environ))
     daemon.open_configured()
     await daemon.run()
     totals, refused = daemon.pipeline.sessions.totals, daemon.pipeline.refused
     say("stopped", f"{totals.stepped} samples stepped, {sum(refused.values())} refused")
 
 
-def say(kind: str, detail: str) -> None:
-    """One line for the operator, on standard error."""
-    print(f"{time.strftime('%H:%M:%S')} {kind:<12} {detail}", file=sys.stderr, flush=True)
+def saying(form: Form) -> Callable[[str, str], None]:
+    """What tells the operator one line, on standard error."""
+
+    def say(kind: str, detail: str) -> None:
+        print(log_line(kind, detail, time.time_ns(), form), file=sys.stderr, flush=True)
+
+    return say
 
 
 def as_toml(sections: dict[str, Any]) -> str:

@@ -19,7 +19,9 @@ Answer: TypeAlias = Literal["sender", "mqtt", "both"]
 
 GroupName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(?!(all|other)$).{1,100}$")]
 
-SECRETS = (("mqtt", "password"), ("commands", "token"))
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+SECRETS = (("mqtt", "password"), ("commands", "token"), ("http", "token"))
 """Section and key of everything that is never shown and may stand in a file of its own, `<key>_file`."""
 
 SOURCES = ("mqtt", "tcp", "unix", "udp", "unix_datagram", "stdio")
@@ -218,6 +220,37 @@ class CommandsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
         return f"CommandsSection(mqtt={self.mqtt}, path={self.path!r}, token={token})"
 
 
+class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An HTTP endpoint: `/metrics` for Prometheus, `/healthz` and `/readyz` for a supervisor.
+
+    Attributes:
+        host: Address to listen on; one that is not loopback needs a token.
+        port: Port to listen on; 0 takes a free one.
+        token: What `Authorization: Bearer` must say to read `/metrics`; nothing unless told. Never shown.
+        token_file: File whose first line is the token; relative to the config file.
+    """
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
+    token: str | None = None
+    token_file: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse to show the numbers to a network without a token.
+
+        Raises:
+            ConfigError: The host is not loopback and there is no token.
+        """
+        if self.token is None and self.host not in LOOPBACK:
+            raise ConfigError(
+                f"http.token: expected one, since http.host {self.host!r} is not loopback; got none"
+            )
+
+    def __repr__(self) -> str:
+        token = None if self.token is None else HIDDEN
+        return f"HttpSection(host={self.host!r}, port={self.port}, token={token})"
+
+
 class LatencySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How latency is told.
 
@@ -261,6 +294,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     stream: StreamSection = StreamSection()
     inbox: InboxSection = InboxSection()
     commands: CommandsSection = CommandsSection()
+    http: HttpSection | None = None
     latency: LatencySection = LatencySection()
     recording: RecordingSection | None = None
 

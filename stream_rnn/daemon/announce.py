@@ -1,10 +1,16 @@
 """What a daemon says about itself: status, birth, metrics, events. Always JSON."""
 
+import time
+from collections.abc import Callable, Mapping
+
 import msgspec
 
+from stream_rnn.config.sections import Config
+from stream_rnn.daemon.sources import Source
 from stream_rnn.environment import environment
 from stream_rnn.predictor import Predictor
 from stream_rnn.session.rules import Rules
+from stream_rnn.transports.base import Publication
 
 SCHEMA = 1
 
@@ -48,6 +54,62 @@ def info(predictor: Predictor, node: str, run: str, inputs: dict[str, dict[str, 
             "cpu": cpu,
         }
     )
+
+
+def births(
+    config: Config, predictor: Predictor, run: str, sources: Mapping[str, Source]
+) -> list[Publication]:
+    """What is published first on every connection.
+
+    Args:
+        config: What the daemon does.
+        predictor: The model.
+        run: Id of this run.
+        sources: Every way in.
+    """
+    topic, mqtt = config.daemon.topic, config.mqtt
+    inputs = {
+        name: {"wire": source.wire, "topic": mqtt.topic if mqtt is not None and name == "mqtt" else ""}
+        for name, source in sources.items()
+    }
+    birth = info(predictor, config.daemon.node, run, inputs, config.stream)
+    return [
+        Publication(f"{topic}/info", birth, 1, retain=True),
+        Publication(f"{topic}/status", status("online", run), 1, retain=True),
+    ]
+
+
+class Events:
+    """Tells the operator, the event topic and the recording what happens: a few of each kind a second.
+
+    Args:
+        run: Id of this run.
+        per_second: Events of one kind told in a second.
+        tell: Takes (kind, detail) for the operator.
+        publish: Takes the event as JSON.
+    """
+
+    def __init__(
+        self, run: str, per_second: int, tell: Callable[[str, str], None], publish: Callable[[bytes], None]
+    ) -> None:
+        self._run, self._tell, self._publish = run, tell, publish
+        self._limiter = EventLimiter(per_second)
+
+    def happened(self, kind: str, detail: str, stream: str = "") -> None:
+        """One event."""
+        held_back = self._limiter.admit(kind, time.monotonic_ns())
+        if held_back is None:
+            return
+        self._tell(kind, f"{detail} ({held_back} more held back)" if held_back else detail)
+        event = {
+            "t_ns": time.time_ns(),
+            "session": self._run,
+            "kind": kind,
+            "stream": stream,
+            "detail": detail,
+            "held_back": held_back,
+        }
+        self._publish(msgspec.json.encode(event))
 
 
 class EventLimiter:

@@ -7,32 +7,37 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from stream_rnn.config.load import shown
-from stream_rnn.config.sections import SOURCES, Config
-from stream_rnn.daemon.announce import EventLimiter, info, status
+from stream_rnn.config.sections import SOURCES, Config, HttpSection
+from stream_rnn.daemon.announce import Events, births, status
 from stream_rnn.daemon.commands import Commands, Reply
 from stream_rnn.daemon.metrics import Metrics
 from stream_rnn.daemon.pipeline import Pipeline
+from stream_rnn.daemon.serving import Serving
 from stream_rnn.daemon.sources import Source, depends, open_sources
 from stream_rnn.daemon.verbs import Verbs
 from stream_rnn.environment import environment
 from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
 from stream_rnn.model.file import model_bytes
+from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.transports.base import Message, Publication, Publisher
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.stream_socket import StreamSocketServer, UnixSettings
 
+if TYPE_CHECKING:
+    from stream_rnn.operations.endpoint import Endpoint
+
 EVICTION_S = 1.0
 MAX_COMMAND = 1 << 26  # bytes; a snapshot of the largest network fits
-COMMAND_SOCKET, RECORDING = "commands", "recording"
+COMMAND_SOCKET, HTTP, RECORDING = "commands", "http", "recording"
 
 Reread: TypeAlias = Callable[[], tuple[Config, Predictor]]
 """Reads config and model again. Runs in a thread."""
@@ -46,11 +51,11 @@ class Daemon:
         predictor: The model, compiled and proved: constructing it did that.
         report: Takes (kind, detail) of what an operator should see: ready, connected, refused, ...
         reread: Reads config and model again, for a reload; None where there is nothing to read.
+        notifier: Tells the service manager, where there is one.
 
     Attributes:
         run_id: Name of this run, in every prediction.
         sources: Every way in.
-        failed: Ways in that could not be opened by a reload, and why.
         pipeline: The streams and their counts.
     """
 
@@ -60,16 +65,16 @@ class Daemon:
         predictor: Predictor,
         report: Callable[[str, str], None],
         reread: Reread | None = None,
+        notifier: Notifier | None = None,
     ) -> None:
         self.run_id = secrets.token_hex(6)
         self.sources: dict[str, Source] = {}
-        self.failed: dict[str, str] = {}
         self.pipeline = Pipeline(config, predictor, self.run_id, self.happened)
         self._config, self._predictor, self._tell, self._reread = config, predictor, report, reread
+        self._notifier = notifier if notifier is not None else Notifier({})
         self._metrics = Metrics(self.pipeline, self.run_id)
         self._commands = self._new_commands()
-        self._limiter = EventLimiter(config.daemon.events_per_s)
-        self._serving: dict[str, asyncio.Task[None]] = {}
+        self._events = self._new_events()
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
 
@@ -111,24 +116,33 @@ class Daemon:
             loop.add_signal_handler(number, action)
         try:
             async with asyncio.TaskGroup() as self._tasks:
+                self._serving = Serving(self._tasks, self.happened)
                 self._start(lenient=False)
                 ticking = [
                     self._tasks.create_task(self._publish_metrics(), name="metrics"),
                     self._tasks.create_task(self._evict_idle(), name="evict"),
                     self._tasks.create_task(self._announce_ready(), name="ready"),
+                    self._tasks.create_task(self._notifier.watch(), name="watchdog"),
                 ]
                 await self._stop.wait()
+                self._notifier.stopping()
                 async with self._changing:
                     self.pipeline.end()
-                    for task in [*ticking, *self._serving.values()]:
+                    self._serving.cancel()
+                    for task in ticking:
                         task.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            for number in signals:
-                loop.remove_signal_handler(number)
             if self.pipeline.recorder is not None:
                 self.pipeline.recorder.close()
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """What could not be opened by a reload, and why."""
+        return self._serving.failed
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -170,12 +184,8 @@ class Daemon:
     async def _change(self, config: Config, predictor: Predictor) -> None:
         before, self._config, self._predictor = self._config, config, predictor
         gone = {name for name in SOURCES if depends(before, name) != depends(config, name)} | set(self.failed)
-        if before.commands != config.commands:
-            gone.add(COMMAND_SOCKET)
-        closing = [self._serving.pop(name) for name in [*gone, RECORDING] if name in self._serving]
-        for task in closing:
-            task.cancel()
-        await asyncio.gather(*closing, return_exceptions=True)
+        gone |= {n for n in (COMMAND_SOCKET, HTTP) if getattr(before, n) != getattr(config, n)}
+        await self._serving.close([*gone, RECORDING])
         self.sources = {name: source for name, source in self.sources.items() if name not in gone}
         if self.pipeline.recorder is not None:
             self.pipeline.recorder.close()
@@ -185,7 +195,7 @@ class Daemon:
         except ConfigError as error:
             self.pipeline.recorder = None
             self.happened("recording_failed", str(error))
-        self._limiter = EventLimiter(config.daemon.events_per_s)
+        self._events = self._new_events()
         self._commands = self._new_commands()
         self._make_sources()
         self._start(lenient=True)
@@ -196,29 +206,18 @@ class Daemon:
     def _start(self, *, lenient: bool) -> None:
         """Open what is not open yet."""
         self.failed.clear()
+        serving = self._serving
         for name, source in self.sources.items():
-            self._begin(name, self._serve_source(source), lenient=lenient)
-        if (path := self._config.commands.path) is not None:
+            if name not in serving:
+                serving.begin(name, self._serve_source(source), lenient=lenient)
+        if (path := self._config.commands.path) is not None and COMMAND_SOCKET not in serving:
             server = StreamSocketServer(UnixSettings(path=path, max_bytes=MAX_COMMAND))
-            self._begin(COMMAND_SOCKET, server.serve(self._obey), lenient=lenient)
+            serving.begin(COMMAND_SOCKET, server.serve(self._obey), lenient=lenient)
+        if (http := self._config.http) is not None and HTTP not in serving:
+            endpoint = self._new_endpoint(http)
+            serving.begin(HTTP, endpoint.serve(), lenient=lenient)
         if self.pipeline.recorder is not None:
-            self._begin(RECORDING, self.pipeline.recorder.run(), lenient=False)
-
-    def _begin(self, name: str, work: Coroutine[Any, Any, None], *, lenient: bool) -> None:
-        if name in self._serving:
-            work.close()
-            return
-        if lenient:
-            work = self._leniently(name, work)
-        self._serving[name] = self._tasks.create_task(work, name=name)
-
-    async def _leniently(self, name: str, work: Coroutine[Any, Any, None]) -> None:
-        """After a reload: what cannot be opened is told, and the rest serves on."""
-        try:
-            await work
-        except StreamRnnError as error:
-            self.failed[name] = str(error)
-            self.happened("failed", str(error))
+            serving.begin(RECORDING, self.pipeline.recorder.run(), lenient=False)
 
     async def _serve_source(self, source: Source) -> None:
         """Open one way in; one that answers to the broker, once the broker can be reached."""
@@ -230,14 +229,19 @@ class Daemon:
         self._tasks.create_task(self._reload_by_signal(), name="reload")
 
     async def _reload_by_signal(self) -> None:
+        self._notifier.reloading()
         try:
             await self.reload()
         except CommandError as error:
             self.happened("reload_refused", str(error))
+        self._notifier.ready(self._what_is_served())
 
     def _new_commands(self) -> Commands:
         verbs = Verbs(self.pipeline, self.status, self.reload).table()
         return Commands(verbs, self._config.commands.token, self.happened)
+
+    def _new_events(self) -> Events:
+        return Events(self.run_id, self._config.daemon.events_per_s, self._tell, self._tell_event)
 
     def _obey_mqtt(self, payload: bytes, reply: Reply, verb: str) -> None:
         self._commands.take(payload, reply, verb)
@@ -267,42 +271,36 @@ class Daemon:
 
     def births(self) -> list[Publication]:
         """What is published first on every connection."""
-        topic = self._config.daemon.topic
-        sources = {
-            name: {
-                "wire": source.wire,
-                "topic": self._config.mqtt.topic if self._config.mqtt and name == "mqtt" else "",
-            }
-            for name, source in self.sources.items()
-        }
-        birth = info(self._predictor, self._config.daemon.node, self.run_id, sources, self._config.stream)
-        return [
-            Publication(f"{topic}/info", birth, 1, retain=True),
-            Publication(f"{topic}/status", status("online", self.run_id), 1, retain=True),
-        ]
+        return births(self._config, self._predictor, self.run_id, self.sources)
 
     def happened(self, kind: str, detail: str, stream: str = "") -> None:
-        """Tell the operator and the event topic, a few times a second for each kind."""
-        held_back = self._limiter.admit(kind, time.monotonic_ns())
-        if held_back is None:
-            return
-        event = {
-            "t_ns": time.time_ns(),
-            "session": self.run_id,
-            "kind": kind,
-            "stream": stream,
-            "detail": detail,
-            "held_back": held_back,
-        }
-        self._tell(kind, f"{detail} ({held_back} more held back)" if held_back else detail)
-        payload = msgspec.json.encode(event)
-        self._publish("events", payload)
+        """Tell what an operator should see."""
+        self._events.happened(kind, detail, stream)
+
+    def _tell_event(self, event: bytes) -> None:
+        self._publish("events", event)
         if self.pipeline.recorder is not None:
-            self.pipeline.recorder.event(payload, time.time_ns())
+            self.pipeline.recorder.event(event, time.time_ns())
 
     def status(self) -> dict[str, Any]:
         """The numbers of now."""
         return self._metrics.now(self._predictor, self.sources)
+
+    def _what_is_served(self) -> str:
+        return f"model {self._predictor.hash} over {', '.join(self.sources)}"
+
+    def _new_endpoint(self, http: HttpSection) -> "Endpoint":
+        from stream_rnn.daemon.health import endpoint_of  # noqa: PLC0415 - 0.3 s that only this needs
+
+        return endpoint_of(
+            http,
+            status=self.status,
+            groups=lambda: self.pipeline.latency.groups,
+            predictor=lambda: self._predictor,
+            sources=lambda: self.sources,
+            failed=lambda: self.failed,
+            report=self.happened,
+        )
 
     def _publishers(self) -> list[Publisher]:
         publishers = {id(s.publisher): s.publisher for s in self.sources.values() if s.publisher is not None}
@@ -316,6 +314,7 @@ class Daemon:
         for source in self.sources.values():
             await source.transport.ready()
         self._tell("ready", ", ".join(self.sources))
+        self._notifier.ready(self._what_is_served())
 
     async def _publish_metrics(self) -> None:
         due = time.monotonic()

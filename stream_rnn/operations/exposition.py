@@ -52,6 +52,12 @@ def _by(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
     return lambda facts: [((name,), value) for name, value in facts[key].items()]
 
 
+def _samples(facts: Facts) -> list[tuple[tuple[str, ...], float]]:
+    return [
+        ((name,), value) for name, value in facts["samples"].items() if name != "waiting"
+    ]  # that one falls
+
+
 def _transports(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
     for transport, counters in facts["transports"].items():
         for counter, value in counters.items():
@@ -74,10 +80,17 @@ METRICS = (
         "counter",
         "What happened to samples: stepped, duplicate, late, ...",
         ("outcome",),
-        _by("samples"),
+        _samples,
     ),
     Metric(
         "refused", "counter", "Samples that could not be stepped, by reason.", ("reason",), _by("refused")
+    ),
+    Metric(
+        "held",
+        "gauge",
+        "Samples that wait now for an earlier one.",
+        (),
+        lambda f: [((), f["samples"]["waiting"])],
     ),
     Metric(
         "declined", "counter", "Samples not stepped because their stream was paused.", (), _one("declined")
@@ -99,11 +112,6 @@ METRICS = (
     Metric("uptime_seconds", "gauge", "Seconds since the start.", (), _one("uptime_s")),
 )
 """Every metric but the latency histogram and the two that carry text."""
-
-
-def exposition(registry: CollectorRegistry) -> bytes:
-    """The text that Prometheus scrapes."""
-    return generate_latest(registry)
 
 
 class DaemonCollector(Collector):
@@ -145,13 +153,23 @@ INFORMATION = {
 }
 
 
-def registry_of(collector: DaemonCollector) -> CollectorRegistry:
-    """A registry with a daemon's numbers, and those of its process and Python."""
+def exposition_of(
+    facts: Callable[[], Facts],
+    groups: Callable[[], Mapping[str, Stages]],
+    about: Callable[[], Mapping[str, Mapping[str, str]]],
+) -> Callable[[], bytes]:
+    """What gives the text that Prometheus scrapes: a daemon's numbers, and those of its process and Python.
+
+    Args:
+        facts: Gives what `status` tells.
+        groups: Gives the histograms since the start, by group and stage.
+        about: Text of the two information metrics.
+    """
     registry = CollectorRegistry()
-    registry.register(collector)
+    registry.register(DaemonCollector(facts, groups, about))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    return registry
+    return lambda: generate_latest(registry)
 
 
 def _latency(groups: Mapping[str, Stages]) -> HistogramMetricFamily:
