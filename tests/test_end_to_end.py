@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -290,3 +291,78 @@ def test_mistake_ends_with_one_line(arguments: list[str], code: int, said: str) 
     assert daemon.wait() == code
     assert len(daemon.lines) == 1
     assert daemon.lines[0].startswith(said)
+
+
+def stepped(daemon: DaemonProcess) -> int:
+    """What the daemon says it stepped when it has ended."""
+    return int(daemon.wait_for("stopped").split("stopped")[1].split()[0])
+
+
+def test_stop_under_load_publishes_a_prediction_for_every_sample_taken_in(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    watching = ["mosquitto_sub", "-p", str(broker.port), "-q", "1", "-v", "-t", "stream_rnn/decoder/#"]
+    lines = "\n".join(by_hand(np.ones(5, np.float32), i) for i in range(30_000)) + "\n"
+    topic = ["-t", "sensors/a/samples", "-l", "-q", "1"]
+    with daemon_of(broker, tmp_path, "--set", "mqtt.publish_qos=1") as daemon:
+        subscriber = subprocess.Popen(["stdbuf", "-oL", *watching], stdout=subprocess.PIPE, text=True)
+        assert subscriber.stdout is not None
+        said = iter(subscriber.stdout)
+        publisher = subprocess.Popen(["mosquitto_pub", "-p", str(broker.port), *topic], stdin=subprocess.PIPE)
+        assert publisher.stdin is not None
+        publisher.stdin.write(lines.encode())
+        publisher.stdin.close()
+        predictions = sum("/predictions/" in next(said) for _ in range(500))
+        daemon.process.send_signal(signal.SIGTERM)
+        for line in said:
+            predictions += "/predictions/" in line
+            if line.startswith("stream_rnn/decoder/status") and "offline" in line:
+                break
+        assert daemon.wait() == 0
+        publisher.kill()
+        publisher.wait()
+        subscriber.kill()
+        subscriber.wait()
+        subscriber.stdout.close()
+    assert 500 < predictions == stepped(daemon) < 30_000
+
+
+def test_stop_under_load_answers_every_sample_taken_in_over_tcp(tmp_path: Path) -> None:
+    port, model = free_port(), saved_model(tmp_path, small_model())
+    lines = "".join(by_hand(np.ones(5, np.float32), i) + "\n" for i in range(200_000)).encode()
+    with (
+        running_daemon("--model", str(model), "--listen", f"127.0.0.1:{port}") as daemon,
+        socket.create_connection(("127.0.0.1", port), timeout=20) as client,
+    ):
+        sending = threading.Thread(target=send_until_closed, args=(client, lines), name="send")
+        sending.start()
+        answers = client.recv(1 << 16)
+        daemon.process.send_signal(signal.SIGTERM)
+        while more := received(client):
+            answers += more
+        sending.join()
+        assert daemon.wait() == 0
+    assert 0 < answers.count(b"\n") == stepped(daemon) < 200_000
+
+
+def send_until_closed(client: socket.socket, data: bytes) -> None:
+    with contextlib.suppress(OSError):
+        client.sendall(data)
+
+
+def received(client: socket.socket) -> bytes:
+    """What arrives; nothing at the end."""
+    try:
+        return client.recv(1 << 16)
+    except ConnectionResetError:
+        return b""
+
+
+def test_flood_waits_at_the_broker_until_the_answers_have_left(broker: Mosquitto, tmp_path: Path) -> None:
+    samples = [by_hand(np.ones(5, np.float32), i) for i in range(5000)]
+    small = ["--set", "mqtt.max_outgoing=100", "--set", "mqtt.publish_qos=1"]
+    with daemon_of(broker, tmp_path, *small) as daemon:
+        subscriber = Subscriber(broker, f"{PREDICTIONS}a", len(samples))
+        publish(broker, "sensors/a/samples", samples)
+        assert [p["seq"] for p in subscriber.payloads()] == list(range(5000))
+        assert daemon.stop() == 0

@@ -45,7 +45,7 @@ def depends(config: Config, name: str) -> tuple[object, ...]:
     section = getattr(config, name)
     if section is None or (name != "mqtt" and section.answer == "sender"):
         return (section,)
-    return section, config.mqtt, config.daemon.topic, config.commands.mqtt
+    return section, config.mqtt, config.daemon.topic, config.commands.mqtt, config.inbox.policy
 
 
 def open_sources(
@@ -74,7 +74,14 @@ def open_sources(
     sources: dict[str, Source] = dict(kept)
     if config.mqtt is not None and "mqtt" not in kept:
         taken = control if config.commands.mqtt else None
-        mqtt = MqttTransport(config.mqtt, will=will, on_connect=births, report=report, control=taken)
+        mqtt = MqttTransport(
+            config.mqtt,
+            will=will,
+            on_connect=births,
+            report=report,
+            control=taken,
+            hold=config.inbox.policy == "block",
+        )
         sources["mqtt"] = Source(mqtt, config.mqtt.wire, mqtt, config.mqtt.publish_qos, replies=False)
 
     def add(name: str, transport: Transport, wire: WireName, answer: Answer) -> None:

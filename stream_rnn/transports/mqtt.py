@@ -23,6 +23,7 @@ from stream_rnn.transports.topics import TopicRouter
 
 NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it: stalls of 40 ms (Nagle, delayed ACK)
 ANSWER_S = 5.0  # a broker that accepted the connection answers within this
+INFLIGHT = 1000  # publications of qos 1 unconfirmed at a time; a broker of version 5 says how many it takes
 FAREWELL_S = 2.0  # a stop waits no longer for the broker to take what is left
 BACKOFF_FIRST_S = 0.1
 STEADY_S = 10.0  # a connection that lasted this long was no failure
@@ -55,6 +56,7 @@ class MqttTransport:
         on_connect: Gives what to publish first on each connection.
         report: Takes connected, disconnected, retrying: once for each change.
         control: Who carries out commands, if they are taken.
+        hold: While half of `max_outgoing` waits to leave, take nothing more in: the broker keeps it.
         fail_fast: Raise when the first connection fails, instead of trying again.
         jitter: Gives a number from 0 to 1, by which each wait before a new attempt is multiplied.
 
@@ -76,6 +78,7 @@ class MqttTransport:
         on_connect: Births = no_births,
         report: Report = no_report,
         control: Control | None = None,
+        hold: bool = True,
         fail_fast: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -90,6 +93,7 @@ class MqttTransport:
         self._on_connect = on_connect
         self._report = report
         self._control = control
+        self._hold = hold
         self._fail_fast = fail_fast
         self._jitter = jitter
         self._ready = asyncio.Event()
@@ -140,7 +144,9 @@ class MqttTransport:
     async def _connection(self, deliver: Deliver, tls: ssl.SSLContext | None) -> None:
         """Live through one connection. Ends with the exception that ended it."""
         client = self._new_client(tls)
-        link = self._reading = Link(client, self._accept, deliver, self.settings.max_outgoing)
+        link = self._reading = Link(
+            client, self._accept, deliver, self.settings.max_outgoing, hold=self._hold
+        )
         try:
             await _connect(client, link)
             link.start()
@@ -265,6 +271,7 @@ class MqttTransport:
             timeout=ANSWER_S,
             keepalive=settings.keepalive_s,
             max_queued_outgoing_messages=settings.max_outgoing,
+            max_inflight_messages=INFLIGHT if not new else None,
             tls_context=tls,
             socket_options=[NODELAY],
         )

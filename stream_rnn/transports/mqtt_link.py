@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,8 @@ class Link:
         accept: Makes a message of a paho message, or declines it.
         deliver: Takes the messages of one read.
         max_outgoing: Packets held while the socket takes none.
+        hold: At half of that, take nothing more in until they left: samples of qos 1 stay unacknowledged, and
+            the socket is not read while it takes no bytes.
 
     Attributes:
         bug: Set to the exception that `deliver` raised.
@@ -42,6 +45,8 @@ class Link:
         accept: Callable[[paho.MQTTMessage], Message | None],
         deliver: Deliver,
         max_outgoing: int,
+        *,
+        hold: bool = True,
     ) -> None:
         # aiomqtt shows its paho client nowhere; pinned below version 3, which has none.
         self._paho = client._client  # noqa: SLF001
@@ -49,11 +54,15 @@ class Link:
         self._accept = accept
         self._deliver = deliver
         self._max_outgoing = max_outgoing
+        self._high = max_outgoing // 2 if hold else sys.maxsize
+        self._taken: list[int] = []  # ids of messages of qos 1 that the broker still holds for us
+        self._held = False
         self._batch: list[Message] = []
         self._reading = False
         self._loop = asyncio.get_running_loop()
         self.bug: asyncio.Future[None] = self._loop.create_future()
         self._paho.on_message = self._on_message
+        self._paho.manual_ack_set(on=True)
         self._paho.disable_logger()  # a log call a packet, and errors that the report tells already
 
     def start(self) -> None:
@@ -96,12 +105,15 @@ class Link:
         return self._paho.socket() is not None
 
     async def flush(self) -> None:
-        """Return once the broker has confirmed every publication of qos 1."""
+        """Take nothing more in; return once the broker has confirmed every publication of qos 1."""
+        self._paho.on_message = None  # the broker keeps what is not acknowledged
+        self._hold(held=False)
         confirmed = asyncio.Event()
         self._paho.on_publish = lambda *_: confirmed.set()
         while self._paho._out_messages:  # noqa: SLF001  # sent or waiting for their turn
             await confirmed.wait()
             confirmed.clear()
+        self._acknowledge()
 
     def close(self) -> int:
         """Cut the connection, if it still stands, without goodbye: the broker then publishes the will.
@@ -127,6 +139,8 @@ class Link:
         message = self._accept(packet)
         if message is not None:
             self._batch.append(message)
+        if packet.qos:
+            self._taken.append(packet.mid)
 
     def deliver_so_far(self) -> None:
         """Deliver what this read has brought until now."""
@@ -145,12 +159,43 @@ class Link:
                 self.bug.set_exception(exc)
         finally:
             self._reading = False
+        if not self._congested():
+            self._acknowledge()
         self._paho.loop_write()
         sock = self._paho.socket()
         if sock is not None and self._paho.want_write():
-            self._loop.add_writer(sock, self._paho.loop_write)
-        if again:  # decrypted bytes wait inside TLS, where the selector does not see them
+            self._loop.add_writer(sock, self._write)
+            self._hold(held=len(self._paho._out_packet) > self._high)  # noqa: SLF001
+        if again and not self._held:  # decrypted bytes wait inside TLS, where the selector does not see them
             self._loop.call_soon(self._read)
+
+    def _congested(self) -> bool:
+        """Whether too much waits for the socket, or for the broker's confirmation."""
+        return len(self._paho._out_packet) > self._high or len(self._paho._out_messages) > self._high  # noqa: SLF001
+
+    def _acknowledge(self) -> None:
+        """Tell the broker that it need not keep what was taken in and answered."""
+        taken, self._taken = self._taken, []
+        for number in taken:
+            self._paho.ack(number, 1)
+
+    def _hold(self, *, held: bool) -> None:
+        """Stop reading a socket that takes no bytes, or go on."""
+        sock = self._paho.socket()
+        if held == self._held or sock is None:
+            return
+        self._held = held
+        if held:
+            self._loop.remove_reader(sock)
+        else:
+            self._loop.add_reader(sock, self._read)
+            self._loop.call_soon(self._read)  # decrypted bytes may wait inside TLS
+
+    def _write(self) -> None:
+        """Write what the socket takes now."""
+        self._paho.loop_write()
+        if self._held and not self._congested():
+            self._hold(held=False)
 
     def _take_packets(self) -> bool:
         """Read until nothing is there; True when TLS still holds bytes at the limit."""
@@ -163,9 +208,9 @@ class Link:
             if len(self._batch) == before and not hidden:
                 return False
 
-    def _on_register_write(self, client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
+    def _on_register_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
         if not self._reading:  # a read writes at its end
-            self._loop.add_writer(sock, client.loop_write)
+            self._loop.add_writer(sock, self._write)
 
     def _on_unregister_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
         self._loop.remove_writer(sock)

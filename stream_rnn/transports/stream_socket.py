@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._answers: list[bytes] = []
         self._reading = False
+        self._ending = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Name the stream, or refuse one client too many."""
@@ -213,6 +214,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Deliver what one read brought, then write its answers at once."""
+        if self._ending:
+            return
         messages: list[Message] = []
         t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
         error = None
@@ -228,7 +231,7 @@ class Connection(asyncio.Protocol):
         if error is not None:
             self._server.counters["refused_size"] += 1
             self._server.report("refused", f"{self.stream}: {error}")
-            self._transport.close()
+            self.close()
 
     def _answer(self, messages: list[Message]) -> None:
         self._reading = True
@@ -251,7 +254,7 @@ class Connection(asyncio.Protocol):
         if not self._answers:
             return
         answers, self._answers = self._answers, []
-        if self.lost.done() or self._transport.is_closing():
+        if self._ending or self.lost.done() or self._transport.is_closing():
             self._server.counters["dropped_disconnected"] += len(answers)
             return
         self._server.counters["replied"] += len(answers)
@@ -276,8 +279,15 @@ class Connection(asyncio.Protocol):
         self._server.on_close(self.stream)
 
     def close(self) -> None:
-        """Close once the written answers are taken."""
-        self._transport.close()
+        """End once the client has had every answer and closes its side, or after a while.
+
+        A socket closed over unread bytes resets the connection, and the last answers are lost: what still
+        comes is read and let go.
+        """
+        if not self._ending and not self._transport.is_closing():
+            self._ending = True
+            self._transport.write_eof()
+            self.lost.get_loop().call_later(CLOSE_S, self.drop)
 
     def drop(self) -> None:
         """Close now."""
