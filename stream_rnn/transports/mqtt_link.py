@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import socket
 import ssl
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,7 @@ from paho.mqtt.properties import Properties
 
 from stream_rnn.transports.base import Deliver, Message
 
+MOST_HELD = 1 << 16  # messages read but not delivered; a broker keeps no more unacknowledged (qos 1)
 MAX_BATCH = 256  # messages a read; the rest waits for one turn of the loop, so that timers run
 
 
@@ -32,8 +32,8 @@ class Link:
         accept: Makes a message of a paho message, or declines it.
         deliver: Takes the messages of one read.
         max_outgoing: Packets held while the socket takes none.
-        hold: At half of that, take nothing more in until they left: samples of qos 1 stay unacknowledged, and
-            the socket is not read while it takes no bytes.
+        hold: While that many wait, deliver nothing more: the broker keeps what is not acknowledged (qos 1),
+            and a socket that takes no bytes is not read.
 
     Attributes:
         bug: Set to the exception that `deliver` raised.
@@ -54,8 +54,8 @@ class Link:
         self._accept = accept
         self._deliver = deliver
         self._max_outgoing = max_outgoing
-        self._high = max_outgoing // 2 if hold else sys.maxsize
-        self._taken: list[int] = []  # ids of messages of qos 1 that the broker still holds for us
+        self._holds = hold
+        self._taken: list[int] = []  # ids of messages of qos 1 that the broker still keeps for us
         self._held = False
         self._batch: list[Message] = []
         self._reading = False
@@ -110,9 +110,10 @@ class Link:
         self._hold(held=False)
         confirmed = asyncio.Event()
         self._paho.on_publish = lambda *_: confirmed.set()
-        while self._paho._out_messages:  # noqa: SLF001  # sent or waiting for their turn
+        while self._paho._out_messages or self._batch:  # noqa: SLF001  # sent or waiting for their turn
             await confirmed.wait()
             confirmed.clear()
+            self.deliver_so_far()
         self._acknowledge()
 
     def close(self) -> int:
@@ -143,10 +144,20 @@ class Link:
             self._taken.append(packet.mid)
 
     def deliver_so_far(self) -> None:
-        """Deliver what this read has brought until now."""
-        if self._batch:
-            batch, self._batch = self._batch, []
+        """Deliver what reads have brought until now, as far as there is room for the answers."""
+        while self._batch and (room := self._room()) > 0:
+            batch, self._batch = self._batch[:room], self._batch[room:]
             self._deliver(batch)
+            if self._batch:
+                self._paho.loop_write()
+
+    def _room(self) -> int:
+        """How many answers may still be handed over; there is always room where nothing is held."""
+        if not self._holds or len(self._batch) > MOST_HELD:
+            return len(self._batch)
+        # of qos 0 what the socket has not taken; of qos 1 what the broker has not confirmed
+        waiting = max(len(self._paho._out_packet), len(self._paho._out_messages))  # noqa: SLF001
+        return self._max_outgoing - waiting
 
     def _read(self) -> None:
         self._reading = True
@@ -159,19 +170,19 @@ class Link:
                 self.bug.set_exception(exc)
         finally:
             self._reading = False
-        if not self._congested():
+        if not self._batch:
             self._acknowledge()
         self._paho.loop_write()
         sock = self._paho.socket()
         if sock is not None and self._paho.want_write():
             self._loop.add_writer(sock, self._write)
-            self._hold(held=len(self._paho._out_packet) > self._high)  # noqa: SLF001
+            self._hold(held=self._stuffed())
         if again and not self._held:  # decrypted bytes wait inside TLS, where the selector does not see them
             self._loop.call_soon(self._read)
 
-    def _congested(self) -> bool:
-        """Whether too much waits for the socket, or for the broker's confirmation."""
-        return len(self._paho._out_packet) > self._high or len(self._paho._out_messages) > self._high  # noqa: SLF001
+    def _stuffed(self) -> bool:
+        """Whether half of what may wait for the socket does."""
+        return self._holds and len(self._paho._out_packet) > self._max_outgoing // 2  # noqa: SLF001
 
     def _acknowledge(self) -> None:
         """Tell the broker that it need not keep what was taken in and answered."""
@@ -194,7 +205,7 @@ class Link:
     def _write(self) -> None:
         """Write what the socket takes now."""
         self._paho.loop_write()
-        if self._held and not self._congested():
+        if self._held and not self._stuffed():
             self._hold(held=False)
 
     def _take_packets(self) -> bool:
