@@ -33,7 +33,9 @@ TOPIC = "sensors/{stream}/samples"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
-    parser.add_argument("file", type=Path, help="recording: .mcap, or table .npz")
+    parser.add_argument(
+        "file", type=Path, help="recording: .mcap, table .npz, CSV, JSON lines, or mqtt-recorder's CSV"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--to", metavar="URL", help="mqtt://host:port, mqtts://host:port, or tcp://host:port (JSON lines)"
@@ -45,6 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--model", type=Path, metavar="FILE", help="--verify: the model, where the recording holds none"
     )
     parser.add_argument("--topic", default=TOPIC, help=f"where samples go over MQTT ({TOPIC})")
+    parser.add_argument(
+        "--wire", choices=tuple(CODECS), default="json", help="encoding of mqtt-recorder's payloads (json)"
+    )
     parser.add_argument("--rate", type=float, default=1.0, help="times the recorded speed (1.0)")
     parser.add_argument("--asap", action="store_true", help="as fast as they are taken")
     parser.add_argument("--loop", action="store_true", help="over and over, until Ctrl-C")
@@ -69,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if args.to == "direct":
         return _direct(args.file, args.start_offset)
     playback = _playback(args)
-    next(rounds(lambda: samples_of(args.file), playback), None)  # a file that cannot be read is told at once
+    next(
+        rounds(lambda: samples_of(args.file, args.topic, args.wire), playback), None
+    )  # a file that cannot be read is told at once
     played = asyncio.run(_replay(args, playback))
     if args.json:
         print(msgspec.json.encode(played).decode())
@@ -160,7 +167,9 @@ async def _replay(args: argparse.Namespace, playback: Playback) -> Played:
     scheme = urlsplit(args.to).scheme
     opening = _tcp(args.to) if scheme == "tcp" else _mqtt(args.to, args.topic)
     async with opening as (send, drain):
-        played = await play(rounds(lambda: samples_of(args.file), playback), playback, send, ended)
+        played = await play(
+            rounds(lambda: samples_of(args.file, args.topic, args.wire), playback), playback, send, ended
+        )
         await drain()
     return played
 

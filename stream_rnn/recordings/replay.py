@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
-from stream_rnn.recordings.source import Timed
+from stream_rnn.recordings.text import Timed
 from stream_rnn.sample import Sample
 
 COARSE_S = 0.002  # an event loop's timer may be this late

@@ -1,27 +1,26 @@
-"""What can be replayed, as samples with times: MCAP recordings and table recordings."""
+"""What can be replayed, as samples with times: MCAP recordings, table recordings, and text."""
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
-from stream_rnn.errors import RecordingError
 from stream_rnn.recordings.mcap import McapRecording
 from stream_rnn.recordings.table import read_table
+from stream_rnn.recordings.text import Timed, samples_of_text
 from stream_rnn.sample import Sample
-from stream_rnn.wire import CODECS
+from stream_rnn.wire import CODECS, WireName
 
 
-class Timed(NamedTuple):
-    """A sample and when it came, in seconds from the first of its recording."""
-
-    sample: Sample
-    offset_s: float
-
-
-def samples_of(path: Path) -> Iterator[Timed]:
+def samples_of(
+    path: Path, topic: str = "sensors/{stream}/samples", wire: WireName = "json"
+) -> Iterator[Timed]:
     """Every sample of a recording in the order it arrived.
 
     A table's recordings are streams that follow each other at the table's rate, each numbered from 0.
+
+    Args:
+        path: The file.
+        topic: As of `samples_of_text`.
+        wire: As of `samples_of_text`.
 
     Raises:
         RecordingError: The file is absent, damaged, or of a kind that cannot be replayed.
@@ -31,9 +30,7 @@ def samples_of(path: Path) -> Iterator[Timed]:
     elif path.suffix == ".npz":
         yield from _of_table(path)
     else:
-        raise RecordingError(
-            f"recording {path}: expected an .mcap or .npz file, got {path.suffix or 'no ending'!r}"
-        )
+        yield from samples_of_text(path, topic, wire)
 
 
 def _of_mcap(path: Path) -> Iterator[Timed]:
