@@ -21,7 +21,7 @@ PACKAGE = "stream_rnn"
 ROWS = (
     ("__main__",),
     ("cli",),
-    ("daemon", "training"),
+    ("daemon", "training", "doctor"),
     ("recordings", "operations"),
     ("config", "environment", "inbox"),
     ("__init__",),  # what a user imports: it only shows what the rooms below have

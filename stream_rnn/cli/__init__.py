@@ -19,6 +19,7 @@ COMMANDS = {
     "evaluate": "score a model on a recording, as one continuous stream",
     "replay": "send a recording again, or prove that it still gives the same predictions",
     "info": "describe a model file or a recording",
+    "doctor": "find what keeps a daemon from running well here, and say what to do",
 }
 """Every command and what it is for. `stream_rnn.cli.<command>` has `configure(parser)` and `run(args)`."""
 
