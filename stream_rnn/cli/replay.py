@@ -2,29 +2,22 @@
 
 import argparse
 import asyncio
-import contextlib
-import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 from rich.console import Console
 
-from stream_rnn.errors import ConfigError, TransportError
+from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import McapRecording
 from stream_rnn.recordings.proof import TOLERANCE, Proof, prove
-from stream_rnn.recordings.replay import Playback, Played, Send, play, rounds
+from stream_rnn.recordings.replay import Playback, Played, play, rounds
+from stream_rnn.recordings.sinks import sink_of
 from stream_rnn.recordings.source import samples_of
-from stream_rnn.sample import Sample
-from stream_rnn.transports.mqtt import MqttTransport
-from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.wire import CODECS
 
 JSON = CODECS["json"]
@@ -38,7 +31,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
-        "--to", metavar="URL", help="mqtt://host:port, mqtts://host:port, or tcp://host:port (JSON lines)"
+        "--to",
+        metavar="URL",
+        help="mqtt(s)://host:port, tcp:// or udp://host:port, unix:///path, unixgram:///path, or direct",
     )
     what.add_argument(
         "--verify", action="store_true", help="replay an .mcap through the model inside it and compare"
@@ -164,84 +159,9 @@ async def _replay(args: argparse.Namespace, playback: Playback) -> Played:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
-    scheme = urlsplit(args.to).scheme
-    opening = _tcp(args.to) if scheme == "tcp" else _mqtt(args.to, args.topic)
-    async with opening as (send, drain):
+    async with sink_of(args.to, args.topic) as (send, drain):
         played = await play(
             rounds(lambda: samples_of(args.file, args.topic, args.wire), playback), playback, send, ended
         )
         await drain()
     return played
-
-
-Drain = Callable[[], Any]
-
-
-@contextlib.asynccontextmanager
-async def _mqtt(url: str, topic: str) -> AsyncIterator[tuple[Send, Drain]]:
-    settings = MqttSettings(url=url, max_outgoing=1_000_000, password=None)
-    username = os.environ.get("STREAM_RNN_MQTT__USERNAME")
-    if username is not None:
-        password = os.environ.get("STREAM_RNN_MQTT__PASSWORD")
-        settings = MqttSettings(url=url, max_outgoing=1_000_000, username=username, password=password)
-    transport = MqttTransport(settings, topics=[], fail_fast=True)
-    serving = asyncio.create_task(transport.serve(lambda _: None), name="serve")
-    ready = asyncio.create_task(transport.ready(), name="ready")
-    await asyncio.wait({serving, ready}, return_when=asyncio.FIRST_COMPLETED)
-    if serving.done():
-        ready.cancel()
-        await serving
-
-    def send(sample: Sample) -> bool:
-        bare = Sample("", sample.seq, sample.t_ns, sample.x)
-        return transport.publish(topic.replace("{stream}", sample.stream), JSON.encode_sample(bare), qos=0)
-
-    async def drain() -> None:
-        await asyncio.sleep(0)
-
-    try:
-        yield send, drain
-    finally:
-        serving.cancel()  # it sends what is left before it goes
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving
-
-
-@contextlib.asynccontextmanager
-async def _tcp(url: str) -> AsyncIterator[tuple[Send, Drain]]:
-    parts = urlsplit(url)
-    try:
-        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    except OSError as error:
-        raise TransportError(f"{url}: {error.strerror or error}") from None
-    writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    answered = asyncio.create_task(_count_lines(reader), name="answers")
-    sent = 0
-
-    def send(sample: Sample) -> bool:
-        nonlocal sent
-        if writer.is_closing():
-            return False
-        writer.write(JSON.encode_sample(sample) + b"\n")
-        sent += 1
-        return True
-
-    async def drain() -> None:
-        await writer.drain()
-        writer.write_eof()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(answered, 5)
-
-    try:
-        yield send, drain
-    finally:
-        answered.cancel()
-        writer.close()
-
-
-async def _count_lines(reader: asyncio.StreamReader) -> int:
-    """Read answers so that the daemon is never held up by us."""
-    count = 0
-    while data := await reader.read(1 << 16):
-        count += data.count(b"\n")
-    return count
