@@ -229,7 +229,7 @@ def message(payload: bytes, stream: str = "a") -> Message:
     ("payloads", "verdict", "expected"),
     [
         ([], "warn", "none on 'sensors/{stream}/samples' within "),
-        ([b"[1, 2, 3]"], "ok", " a second from 1 streams"),
+        ([b"[1, 2, 3]"], "ok", " a second, streams: 1"),
         ([b"[1, 2]"], "fail", "sensors/a/samples: expected 3 features, got 2"),
         ([b"[1, 2, 3]", b"\xff"], "fail", "sensors/a/samples: "),
     ],

@@ -19,7 +19,7 @@ async def check_listening(config: Config) -> list[Finding]:
         where = settings.path if isinstance(settings, _AT_A_PATH) else f"{settings.host}:{settings.port}"
         try:
             await _open(settings)
-        except TransportError as error:
+        except (TransportError, PermissionError) as error:  # the latter: of a folder on the way to a socket
             findings.append(Finding(name, "fail", str(error), _remedy(name, str(error))))
         else:
             findings.append(Finding(name, "ok", f"{where}: free"))

@@ -1,5 +1,6 @@
 """Whether the model can be served here, how fast it steps, and where its compiled code is kept."""
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,7 +34,7 @@ def check_model(
     except ModelError as error:
         do = (
             "copy it again from where it was made"
-            if path.exists()
+            if os.access(path, os.F_OK)
             else "set model.path, or make one: `stream-rnn train`"
         )
         return [Finding("model", "fail", str(error), do)], None

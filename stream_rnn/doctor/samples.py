@@ -67,4 +67,4 @@ class Samples:
             do = f"compare mqtt.wire ({self._wire}) and the model's inputs with what the producer sends"
             return Finding("samples", "fail", self._fault, do)
         rate_hz = self._count / self._seconds
-        return Finding("samples", "ok", f"{rate_hz:.0f} a second from {len(self._streams)} streams")
+        return Finding("samples", "ok", f"{rate_hz:.0f} a second, streams: {len(self._streams)}")
