@@ -62,7 +62,7 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         (MINIMAL | {"stream": {"gap": "guess"}}, "config: stream.gap: invalid enum value 'guess'"),
         (MINIMAL | {"stream": {"max_fill": -1}}, "config: stream.max_fill: expected `int` >= 0"),
         (MINIMAL | {"mqtt": {"port": "x"}}, "config: mqtt.port: expected `int | null`, got `str`"),
-        (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got 3"),
+        (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got int"),
         (
             MINIMAL | {"tcp": {"port": 1, "wire": "f32"}},
             "config: tcp.wire: expected 'json' with framing 'lines', got 'f32'",
@@ -136,6 +136,13 @@ def test_secret_is_read_from_the_file_beside_the_config(tmp_path: Path) -> None:
     assert config.mqtt is not None
     assert (config.mqtt.password, config.commands.token) == ("s3cret", "s3cret")
     assert "s3cret" not in str(shown(config)) + repr(config)
+
+
+def test_certificates_lie_beside_the_config(tmp_path: Path) -> None:
+    text = '[model]\npath = "m"\n[mqtt]\nca_file = "ca.pem"\ncert_file = "/c.pem"\n'
+    config = load_config(written(tmp_path, text), {}, {})
+    assert config.mqtt is not None
+    assert (config.mqtt.ca_file, config.mqtt.cert_file) == (str(tmp_path / "ca.pem"), "/c.pem")
 
 
 def test_secret_given_directly_is_shown_as_stars() -> None:

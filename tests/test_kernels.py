@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 
 from stream_rnn.kernels import network
+from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import softmax, tanh
 from stream_rnn.model.architecture import Architecture, Layer, Readout
 from stream_rnn.sample import F32
@@ -117,3 +119,9 @@ def test_softmax_sums_to_one_and_does_not_overflow() -> None:
     v: F32 = np.array([1000.0, 999.0, -1000.0], dtype=np.float32)
     softmax(v)
     np.testing.assert_allclose(v, [0.7310586, 0.2689414, 0.0], atol=1e-6)
+
+
+def test_kernel_without_a_place_for_its_code_is_compiled_all_the_same() -> None:
+    names: dict[str, Any] = {}
+    exec("def double(x):\n    return 2.0 * x\n", names)  # noqa: S102 - no file: numba finds no place to cache beside it
+    assert kernel(names["double"])(1.5) == 3.0

@@ -101,7 +101,7 @@ def test_table_is_played_recording_by_recording_each_from_zero(tmp_path: Path) -
         (["--to", "tcp://127.0.0.1:1"], "stream-rnn: tcp://127.0.0.1:1: "),
         (
             ["--to", "http://x"],
-            "stream-rnn: --to: expected mqtt://, mqtts://, tcp://, unix://, udp://, unixgram://, or direct, got",
+            "stream-rnn: --to: expected mqtt://, mqtts://, tcp://, unix://, udp://, unixgram://, or direct",
         ),
     ],
 )

@@ -75,7 +75,9 @@ def shown(config: Config) -> dict[str, Any]:
 
 def _anchor(settings: Settings, folder: Path) -> None:
     """Take the paths in a file as relative to it."""
-    paths = [("model", "path"), ("recording", "path"), *((s, f"{k}_file") for s, k in SECRETS)]
+    certificates = [("mqtt", name) for name in ("ca_file", "cert_file", "key_file")]
+    secrets = [(section, f"{key}_file") for section, key in SECRETS]
+    paths = [("model", "path"), ("recording", "path"), *certificates, *secrets]
     for section, key in paths:
         values = settings.get(section, {})
         if isinstance(values, dict) and isinstance(values.get(key), str):
@@ -142,7 +144,9 @@ def _check_names(settings: Settings, subject: str) -> None:
         if section not in types:
             raise ConfigError(f"{subject}: [{section}]: unknown section{_nearest(section, types)}")
         if not isinstance(values, dict):
-            raise ConfigError(f"{subject}: {section}: expected a section [{section}], got {values!r}")
+            raise ConfigError(
+                f"{subject}: {section}: expected a section [{section}], got {type(values).__name__}"
+            )
         for key in values:
             known = types[section].__struct_fields__
             if key not in known:

@@ -1,23 +1,29 @@
 """The one home of every compiler flag."""
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_compile = numba.njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
+FLAGS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
     # Contraction (fused multiply-add) only: sums keep their order, so that a step, a run and a batch
     # give the same bits, and NaN stays NaN.
-    fastmath={"contract"},
-)
+    "fastmath": {"contract"},
+}
 
 
 def kernel(fn: Callable[P, R]) -> Callable[P, R]:
-    """Compile `fn` on first call, keeping its signature for the type checker."""
-    return cast("Callable[P, R]", _compile(fn))
+    """Compile `fn` on first call, keeping its signature for the type checker.
+
+    Compiled code is kept on disk; where nothing can be written, it is compiled anew at each start.
+    """
+    try:
+        compiled = numba.njit(cache=True, **FLAGS)(fn)
+    except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
+        compiled = numba.njit(**FLAGS)(fn)
+    return cast("Callable[P, R]", compiled)

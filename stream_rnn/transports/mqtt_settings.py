@@ -33,6 +33,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         port: Its port; 1883, or 8883 with TLS, unless told.
         tls: Speak TLS. Also switched on by `ca_file`. The broker's name is always checked.
         ca_file: PEM file with the authority that signed the broker's certificate; the system's otherwise.
+            Files are relative to the config file.
         cert_file: PEM file with our own certificate, where the broker asks for one.
         key_file: PEM file with its key.
         username: User name; anonymous without.
