@@ -123,5 +123,5 @@ def test_softmax_sums_to_one_and_does_not_overflow() -> None:
 
 def test_kernel_without_a_place_for_its_code_is_compiled_all_the_same() -> None:
     names: dict[str, Any] = {}
-    exec("def double(x):\n    return 2.0 * x\n", names)  # noqa: S102 - no file: numba finds no place to cache beside it
+    exec("def double(x):\n    return 2.0 * x\n", names)  # noqa: S102 - no file to cache beside
     assert kernel(names["double"])(1.5) == 3.0

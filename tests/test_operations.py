@@ -151,7 +151,7 @@ async def test_http_port_in_use_is_told_in_one_line() -> None:
             "127.0.0.1",
             port,
             None,
-            metrics=lambda: b"",
+            metrics=lambda: bytes,
             healthy=lambda: "",
             ready=lambda: "",
             report=lambda *_: None,
@@ -252,7 +252,8 @@ def test_unit_file_says_what_the_daemon_does() -> None:
     unit.optionxform = str  # type: ignore[assignment, method-assign]  # systemd minds the case
     unit.read_string(UNIT.read_text(encoding="utf-8"))
     service = unit["Service"]
-    assert (service["Type"], service["NotifyAccess"]) == ("notify-reload", "main")
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert "stream-rnn run" in service["ExecStart"]
     assert float(service["WatchdogSec"]) > 0
     assert service["RestartPreventExitStatus"] == "2"

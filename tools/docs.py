@@ -37,9 +37,12 @@ before the file, that before the default. The environment's name of a key is `{p
 
 
 METRICS_INTRO = """\
-What `/metrics` tells, where the config has a section [http]. Counters are since the start; those of the
-process (`process_*`, `python_info`) are the ones every Python program has. Scraping reads what is counted
-anyway: the path of a sample pays nothing for it."""
+What `/metrics` tells, where the config has a section [http]. Counters are since the start; a reload that
+changes a way in or the groups begins its own anew, which `rate()` and `increase()` know how to read. Latency
+is told up to the last message on `<base>/<node>/metrics`. Those of the process (`process_*`, `python_info`)
+are the ones every Python program has.
+
+Scraping reads what is counted anyway, between two samples; the text is written in a thread."""
 
 
 class SameEverywhere(argparse.HelpFormatter):

@@ -11,6 +11,9 @@ from stream_rnn.errors import TransportError
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
+PATIENCE_S = 0.5
+"""How long the end waits for a client that does not read or does not finish asking; aiohttp's is minutes."""
+
 Check: TypeAlias = Callable[[], str]
 """Gives what is wrong; nothing when all is well."""
 
@@ -21,8 +24,9 @@ class Endpoint:
     Args:
         host: Address to listen on.
         port: Port; 0 takes a free one.
-        token: What `Authorization: Bearer` must say to read the metrics; None for nothing.
-        metrics: Gives the text of /metrics.
+        token: What `Authorization: Bearer` must say to read the metrics; None for nothing. Nobody knows an
+            empty one.
+        metrics: Reads the numbers of /metrics; what it gives writes their text, in a thread of its own.
         healthy: For /healthz: what must be mended from outside.
         ready: For /readyz: why samples cannot come in now.
         report: Takes listening.
@@ -37,7 +41,7 @@ class Endpoint:
         port: int,
         token: str | None,
         *,
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Callable[[], bytes]],
         healthy: Check,
         ready: Check,
         report: Callable[[str, str], None],
@@ -55,7 +59,9 @@ class Endpoint:
         Raises:
             TransportError: The port cannot be listened on.
         """
-        runner = web.AppRunner(self._app, access_log=None, handle_signals=False)
+        runner = web.AppRunner(
+            self._app, access_log=None, shutdown_timeout=PATIENCE_S, lingering_time=PATIENCE_S
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._host, self.port)
@@ -71,15 +77,23 @@ class Endpoint:
             await runner.cleanup()
 
     async def _tell_metrics(self, request: web.Request) -> web.Response:
-        if self._token is not None:
-            given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self._token.encode()):
-                return web.json_response(
-                    {"error": "expected Authorization: Bearer with the token of [http]"},
-                    status=401,
-                    headers={"WWW-Authenticate": "Bearer"},
-                )
-        return web.Response(body=self._metrics(), headers={"Content-Type": CONTENT_TYPE})
+        if not self._may_read(request.headers.get("Authorization", "")):
+            return web.json_response(
+                {"error": "expected Authorization: Bearer with the token of [http]"},
+                status=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        text = await asyncio.to_thread(self._metrics())
+        return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
+
+    def _may_read(self, authorization: str) -> bool:
+        if self._token is None:
+            return True
+        scheme, _, given = authorization.partition(" ")
+        if not self._token or scheme.lower() != "bearer":
+            return False
+        # aiohttp gives bytes that are no UTF-8 as surrogates, which encode() would refuse
+        return hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token.encode())
 
 
 def _checking(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -1,6 +1,7 @@
 """A daemon's numbers as Prometheus reads them; docs/metrics.md is made from the same table."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -24,6 +25,12 @@ Facts: TypeAlias = Mapping[str, Any]
 
 EDGES_S = (*(round(m * 10.0**e, 7) for e in range(-6, 1) for m in (1, 2, 5)), 10.0)
 """Upper edges of the latency buckets: 1, 2, 5, from a microsecond to ten seconds. They never change."""
+
+_STARTS = np.array([0, *(bucket_of(round(edge * 1e9)) + 1 for edge in EDGES_S)])
+_NAMES = (*(repr(edge) for edge in EDGES_S), "+Inf")
+
+Write: TypeAlias = Callable[[], bytes]
+"""Gives the text of what was read before."""
 
 
 class Metric(NamedTuple):
@@ -52,10 +59,12 @@ def _by(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
     return lambda facts: [((name,), value) for name, value in facts[key].items()]
 
 
-def _samples(facts: Facts) -> list[tuple[tuple[str, ...], float]]:
-    return [
-        ((name,), value) for name, value in facts["samples"].items() if name != "waiting"
-    ]  # that one falls
+def _of_samples(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
+    return lambda facts: [((), facts["samples"][key])]
+
+
+def _outcomes(facts: Facts) -> list[tuple[tuple[str, ...], float]]:
+    return [((name,), facts["samples"][name]) for name in OUTCOMES]
 
 
 def _transports(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -73,25 +82,29 @@ def _up(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
 PREFIX = "stream_rnn_"
 LATENCY = f"{PREFIX}latency_seconds"
 
+OUTCOMES = ("stepped", "duplicate", "late", "failed")
+"""What becomes of a sample: exactly one of these, so that their sum is the samples that were decided on."""
+
 METRICS = (
     Metric("predictions", "counter", "Predictions made.", (), _one("predictions")),
     Metric(
         "samples",
         "counter",
-        "What happened to samples: stepped, duplicate, late, ...",
+        f"Samples by what became of them, each one of {', '.join(OUTCOMES)}.",
         ("outcome",),
-        _samples,
+        _outcomes,
     ),
     Metric(
         "refused", "counter", "Samples that could not be stepped, by reason.", ("reason",), _by("refused")
     ),
-    Metric(
-        "held",
-        "gauge",
-        "Samples that wait now for an earlier one.",
-        (),
-        lambda f: [((), f["samples"]["waiting"])],
-    ),
+    Metric("held", "gauge", "Samples that wait now for an earlier one.", (), _of_samples("waiting")),
+    Metric("gaps", "counter", "Times that samples were missing.", (), _of_samples("gaps")),
+    Metric("missed", "counter", "Samples missing in the gaps.", (), _of_samples("missed")),
+    Metric("filled", "counter", "Steps made in place of missing samples.", (), _of_samples("filled")),
+    Metric("imputed", "counter", "Stepped samples with features filled in.", (), _of_samples("imputed")),
+    Metric("resets", "counter", "Times that a hidden state started anew.", (), _of_samples("resets")),
+    Metric("deadline_misses", "counter", "Samples stepped after their deadline.", (), _of_samples("stale")),
+    Metric("withheld", "counter", "Predictions not published: too late.", (), _of_samples("withheld")),
     Metric(
         "declined", "counter", "Samples not stepped because their stream was paused.", (), _one("declined")
     ),
@@ -157,8 +170,11 @@ def exposition_of(
     facts: Callable[[], Facts],
     groups: Callable[[], Mapping[str, Stages]],
     about: Callable[[], Mapping[str, Mapping[str, str]]],
-) -> Callable[[], bytes]:
-    """What gives the text that Prometheus scrapes: a daemon's numbers, and those of its process and Python.
+) -> Callable[[], Write]:
+    """What reads a daemon's numbers, and those of its process and Python, for Prometheus to scrape.
+
+    Reading belongs on the thread that counts. What it gives writes the text of what was read, in any thread:
+    with many groups that takes longer than reading, and samples need not wait for it.
 
     Args:
         facts: Gives what `status` tells.
@@ -169,7 +185,17 @@ def exposition_of(
     registry.register(DaemonCollector(facts, groups, about))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    return lambda: generate_latest(registry)
+    return lambda: partial(generate_latest, _Read(list(registry.collect())))
+
+
+class _Read(Collector):
+    """Families that were read before."""
+
+    def __init__(self, families: list[Family]) -> None:
+        self._families = families
+
+    def collect(self) -> list[Family]:
+        return self._families
 
 
 def _latency(groups: Mapping[str, Stages]) -> HistogramMetricFamily:
@@ -183,9 +209,6 @@ def _latency(groups: Mapping[str, Stages]) -> HistogramMetricFamily:
 
 def buckets_of(histogram: Histogram) -> list[tuple[str, float]]:
     """How many durations do not exceed each edge, true to the histogram's three digits."""
-    count = histogram.count
-    cumulative = np.cumsum(histogram.counts)
-    return [
-        *((repr(edge), float(cumulative[bucket_of(round(edge * 1e9))])) for edge in EDGES_S),
-        ("+Inf", float(count)),
-    ]
+    _ = histogram.count  # what waits to be counted is counted now
+    between = np.add.reduceat(histogram.counts, _STARTS)
+    return list(zip(_NAMES, np.cumsum(between).tolist(), strict=True))
