@@ -2,18 +2,24 @@
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from rich.console import Console
 
+from stream_rnn.cli.keyboard import ARROW_RIGHT, keys
 from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import McapRecording
+from stream_rnn.recordings.pacing import Pace
 from stream_rnn.recordings.proof import TOLERANCE, Proof, prove
 from stream_rnn.recordings.replay import Playback, Played, play, rounds
 from stream_rnn.recordings.sinks import sink_of
@@ -51,6 +57,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start-offset", type=float, default=0.0, metavar="S", help="skip so many seconds")
     parser.add_argument("--playback-duration", type=float, metavar="S", help="play so many seconds")
     parser.add_argument("--delay", type=float, default=0.0, metavar="S", help="wait before the first sample")
+    parser.add_argument("--start-paused", action="store_true", help="wait for the keyboard")
     parser.add_argument("--topics", nargs="+", default=(), metavar="STREAM", help="play these streams only")
     parser.add_argument("--remap", nargs="+", default=(), metavar="OLD:=NEW", help="rename streams")
     parser.add_argument(
@@ -138,6 +145,7 @@ def _playback(args: argparse.Namespace) -> Playback:
         "start_offset_s": args.start_offset,
         "duration_s": args.playback_duration,
         "delay_s": args.delay,
+        "start_paused": args.start_paused,
         "topics": tuple(args.topics),
         "remap": {},
         "retime": args.retime,
@@ -160,8 +168,36 @@ async def _replay(args: argparse.Namespace, playback: Playback) -> Played:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ended.set)
     async with sink_of(args.to, args.topic) as (send, drain):
-        played = await play(
-            rounds(lambda: samples_of(args.file, args.topic, args.wire), playback), playback, send, ended
-        )
+        samples = rounds(lambda: samples_of(args.file, args.topic, args.wire), playback)
+        with contextlib.ExitStack() as terminal:
+            controls = partial(_controls, terminal, ended)
+            played = await play(samples, playback, send, ended, controls)
         await drain()
     return played
+
+
+def _controls(terminal: contextlib.ExitStack, ended: asyncio.Event, pace: Pace) -> None:
+    """Let the keyboard pause, step, speed up and quit; say after each key where the replay is."""
+
+    def then_tell(action: Callable[[], None]) -> Callable[[], None]:
+        def act() -> None:
+            action()
+            now_ns = time.monotonic_ns()
+            state = "paused" if pace.paused else "playing"
+            print(
+                f"{state} at {pace.position_s(now_ns):.3f} s, rate {pace.rate:g}", file=sys.stderr, flush=True
+            )
+
+        return act
+
+    step = then_tell(pace.step)
+    actions = {
+        " ": then_tell(lambda: pace.toggle(time.monotonic_ns())),
+        ".": step,
+        ARROW_RIGHT: step,
+        "+": then_tell(lambda: pace.speed(2.0, time.monotonic_ns())),
+        "-": then_tell(lambda: pace.speed(0.5, time.monotonic_ns())),
+        "q": ended.set,
+    }
+    if terminal.enter_context(keys(actions)):
+        print("space pauses, . steps, + and - change the speed, q quits", file=sys.stderr, flush=True)

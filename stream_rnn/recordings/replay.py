@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 import msgspec
 import numpy as np
 
+from stream_rnn.recordings.pacing import Pace
 from stream_rnn.recordings.text import Timed
 from stream_rnn.sample import Sample
 
 COARSE_S = 0.002  # an event loop's timer may be this late
+CHANGES_S = 0.02  # a changed pace is noticed within this
 YIELD_EVERY = 64  # samples sent without waiting before the loop gets a turn
 
 Send = Callable[[Sample], bool]
@@ -32,6 +34,7 @@ class Playback(msgspec.Struct, frozen=True, kw_only=True):
         start_offset_s: Skip so much of the recording.
         duration_s: Play so much of it.
         delay_s: Wait before the first sample.
+        start_paused: Wait for the keyboard before the first sample.
         topics: Play these streams only; empty for all.
         remap: New names of streams.
         retime: Whether samples carry the time they are sent, or the one they were recorded with.
@@ -43,6 +46,7 @@ class Playback(msgspec.Struct, frozen=True, kw_only=True):
     start_offset_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     duration_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     delay_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    start_paused: bool = False
     topics: tuple[str, ...] = ()
     remap: dict[str, str] = {}
     retime: Literal["now", "keep"] = "now"
@@ -94,18 +98,32 @@ def rounds(samples: Callable[[], Iterator[Timed]], playback: Playback) -> Iterat
         past_s += last_s
 
 
-async def play(samples: Iterator[Timed], playback: Playback, send: Send, ended: asyncio.Event) -> Played:
-    """Send every sample when it is due, until there are no more or `ended` is set."""
+async def play(
+    samples: Iterator[Timed],
+    playback: Playback,
+    send: Send,
+    ended: asyncio.Event,
+    watch: Callable[[Pace], None] = lambda _: None,
+) -> Played:
+    """Send every sample when it is due, until there are no more or `ended` is set.
+
+    Args:
+        samples: What to send.
+        playback: How.
+        send: Takes one sample; False when it does not.
+        ended: Ends it.
+        watch: Takes the pace, which may be changed meanwhile.
+    """
     await asyncio.sleep(playback.delay_s)
     start_ns, epoch_ns = time.monotonic_ns(), time.time_ns()
+    pace = Pace(start_ns, playback.rate, paused=playback.start_paused)
+    watch(pace)
     late_ns: list[int] = []
     refused = 0
     for count, (sample, offset_s) in zip(itertools.count(), samples, strict=False):
-        due_ns = start_ns + (0 if playback.asap else round(offset_s / playback.rate * 1e9))
-        if not playback.asap:
-            await until(due_ns)
-        elif count % YIELD_EVERY == 0:
+        if playback.asap and count % YIELD_EVERY == 0:
             await asyncio.sleep(0)
+        due_ns = await _due(offset_s, pace, ended, asap=playback.asap)
         if ended.is_set():
             break
         if playback.retime == "now":
@@ -119,10 +137,21 @@ async def play(samples: Iterator[Timed], playback: Playback, send: Send, ended: 
     return Played(len(late_ns), refused, seconds, float(p50), float(p99), float(late.max()))
 
 
-async def until(due_ns: int) -> None:
-    """Return at a monotonic instant: a timer, and turns of the loop for the last two milliseconds."""
-    remaining_s = (due_ns - time.monotonic_ns()) / 1e9
-    if remaining_s > COARSE_S:
-        await asyncio.sleep(remaining_s - COARSE_S)
-    while time.monotonic_ns() < due_ns:  # noqa: ASYNC110 - no event happens then
-        await asyncio.sleep(0)
+async def _due(offset_s: float, pace: Pace, ended: asyncio.Event, *, asap: bool) -> int:
+    """Return when a sample is due, whatever happens to the pace meanwhile; give that monotonic instant.
+
+    A timer, and turns of the loop for the last two milliseconds.
+    """
+    while not ended.is_set():
+        now_ns, due_ns = time.monotonic_ns(), pace.due_ns(offset_s)
+        if due_ns is None:
+            if pace.take_step(offset_s):
+                return now_ns
+            await asyncio.sleep(CHANGES_S)
+        elif asap or now_ns >= due_ns:
+            return now_ns if asap else due_ns
+        elif (due_ns - now_ns) / 1e9 > COARSE_S:
+            await asyncio.sleep(min(CHANGES_S, (due_ns - now_ns) / 1e9 - COARSE_S))
+        else:
+            await asyncio.sleep(0)
+    return time.monotonic_ns()
