@@ -62,6 +62,7 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         (MINIMAL | {"stream": {"gap": "guess"}}, "config: stream.gap: invalid enum value 'guess'"),
         (MINIMAL | {"stream": {"max_fill": -1}}, "config: stream.max_fill: expected `int` >= 0"),
         (MINIMAL | {"mqtt": {"port": "x"}}, "config: mqtt.port: expected `int | null`, got `str`"),
+        (MINIMAL | {"http": {"token": ""}}, "config: http.token: expected `str` of length >= 1"),
         (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got int"),
         (
             MINIMAL | {"tcp": {"port": 1, "wire": "f32"}},

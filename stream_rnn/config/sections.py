@@ -43,6 +43,9 @@ def default_codec(framing: Framing) -> WireName:
     return "json" if framing == "lines" else "frame"
 
 
+Secret: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+
+
 class ModelSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Which model is served.
 
@@ -212,7 +215,7 @@ class CommandsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 
     mqtt: bool = True
     path: str | None = None
-    token: str | None = None
+    token: Secret | None = None
     token_file: str | None = None
 
     def __repr__(self) -> str:
@@ -232,7 +235,7 @@ class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 9464
-    token: str | None = None
+    token: Secret | None = None
     token_file: str | None = None
 
     def __post_init__(self) -> None:

@@ -4,7 +4,7 @@ After HdrHistogram (Tene): values below 2048 ns are counted one by one, above in
 every percentile is true to three digits. Histograms of one kind can be added.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import msgspec
@@ -97,18 +97,23 @@ class Histogram:
 
     def percentile_ns(self, percent: float) -> int:
         """Smallest duration that at least `percent` of all do not exceed, true to three digits; 0 if none."""
+        return self._percentiles_ns((percent,))[0]
+
+    def _percentiles_ns(self, percents: Sequence[float]) -> list[int]:
+        """Several at once: one pass over the buckets."""
         self._count()
-        total = int(self.counts.sum())
+        cumulative = np.cumsum(self.counts)
+        total = int(cumulative[-1])
         if total == 0:
-            return 0
-        rank = max(1, int(np.ceil(total * percent / 100.0 - 1e-9)))
-        bucket = int(np.searchsorted(np.cumsum(self.counts), rank))
-        return min(middle_ns(bucket), self.max_ns)
+            return [0] * len(percents)
+        ranks = [max(1, int(np.ceil(total * percent / 100.0 - 1e-9))) for percent in percents]
+        buckets = np.searchsorted(cumulative, ranks).tolist()
+        return [min(middle_ns(bucket), self.max_ns) for bucket in buckets]
 
     def summary(self) -> Summary:
         """What there is to say about them."""
         count = self.count
-        p50, p90, p99, p999 = (self.percentile_ns(p) / 1000.0 for p in (50, 90, 99, 99.9))
+        p50, p90, p99, p999 = (p / 1000.0 for p in self._percentiles_ns((50, 90, 99, 99.9)))
         mean = self.total_ns / count / 1000.0 if count else 0.0
         return Summary(count, round(mean, 3), p50, p90, p99, p999, self.max_ns / 1000.0)
 

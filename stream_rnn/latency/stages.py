@@ -83,10 +83,11 @@ class Latency:
         return self._times(self._whole)
 
     def _times(self, groups: dict[str, Stages]) -> Times:
-        merged = _stages()
+        merged = next(iter(groups.values())) if len(groups) == 1 else _stages()
         for stages in groups.values():
             for stage, histogram in stages.items():
-                merged[stage].add(histogram)
+                if merged is not stages and histogram.count:
+                    merged[stage].add(histogram)
         by_group = {group: _summaries(stages) for group, stages in groups.items()} if self._patterns else {}
         return Times(_summaries(merged), by_group, merged["step"].total_ns / 1e9)
 
