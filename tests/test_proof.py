@@ -1,6 +1,8 @@
 """Recording and replay as proof: equal bit for bit, or the first difference by name."""
 
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import Entry, McapRecording, McapWriter, StateFields
 from stream_rnn.recordings.proof import Proof, prove
+from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import F32
 from stream_rnn.transports.memory import MemoryTransport
 from tests.small import saved_model, small_model
@@ -205,3 +208,29 @@ async def test_recording_never_overwrites_and_hides_the_password(tmp_path: Path)
     assert b"secret" not in path.read_bytes()
     with pytest.raises(ConfigError, match=r"expected a new file, got File exists$"):
         await recorded(tmp_path, [])
+
+
+async def test_full_disk_is_told_once_and_what_follows_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    path = tmp_path / "r.mcap"
+    recorder = Recorder(str(path), {"run": "r"}, None, 0.001, 1000, report=lambda *what: told.append(what))
+    recorder.event(b"{}", 1)
+    running = asyncio.create_task(recorder.run(), name="record")
+    async with asyncio.timeout(5):
+        while not list(McapRecording(path).entries()):  # noqa: ASYNC110 - nobody sets an event then
+            await asyncio.sleep(0)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(McapWriter, "write", full)
+    recorder.event(b"{}", 2)
+    await running
+    recorder.event(b"{}", 3)
+    recorder.close()
+    assert recorder.dropped == 2
+    expected = f"recording {path}: No space left on device; it ends here, and what follows is counted"
+    assert told == [("recording_failed", expected)]
+    assert len(list(McapRecording(path).entries())) == 1

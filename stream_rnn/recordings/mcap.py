@@ -5,6 +5,7 @@ everything up to the last flushed chunk is there.
 """
 
 import base64
+import contextlib
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -136,6 +137,11 @@ class McapWriter:
         """Write the index and close the file."""
         self._writer.finish()  # type: ignore[no-untyped-call]  # the library forgot
         self._stream.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is."""
+        with contextlib.suppress(OSError):  # a full disk may refuse even that
+            self._stream.close()
 
     def _channel(self, kind: Kind, stream: str) -> int:
         channel = self._channels.get((kind, stream))

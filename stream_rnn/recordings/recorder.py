@@ -58,13 +58,12 @@ class Recorder:
         self._flush_s, self._max_waiting = flush_s, max_waiting
         self._waiting: list[tuple[str, int, object]] = []
         try:
-            stream = self.path.open("xb")
+            self._writer = McapWriter(self.path.open("xb"), header, model)
         except OSError as error:
             raise ConfigError(
                 f"recording.path {str(self.path)!r}: expected a new file, got {error.strerror}"
             ) from None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: writes follow each other
-        self._writer = McapWriter(stream, header, model)
 
     def sample(self, sample: Sample, t_received_ns: int) -> None:
         """Note a sample as it arrived, before any rule looked at it."""
@@ -129,6 +128,7 @@ class Recorder:
     def _fail(self, error: OSError) -> None:
         """End here: what follows a torn chunk could not be read."""
         self._failure = f"recording {self.path}: {error.strerror}; it ends here, and what follows is counted"
+        self._writer.abandon()
 
 
 def _free(path: Path) -> Path:
