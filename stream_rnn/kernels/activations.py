@@ -1,15 +1,25 @@
-"""Squashing functions, in place over a vector. NaN stays NaN."""
+"""Squashing functions: of one vector, and in place over many values. NaN stays NaN."""
 
 import numpy as np
 
 from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels.vector import (
+    LANES,
+    Vector,
+    at_least,
+    at_most,
+    fma,
+    load_first,
+    splat,
+    store_first,
+)
 from stream_rnn.sample import F32
 
 LINEAR, TANH, SIGMOID, SOFTMAX = range(4)
 """Codes of the readout's activations in a plan."""
 
 # tanh(x) = x P(x^2) / Q(x^2) on [-CLAMP, CLAMP], minimax, made by tools/fit_tanh.py; largest error 4.2e-7.
-# Division and products only, so that the loop becomes vector code without a vector math library.
+# Division and products only: no vector math library is needed.
 CLAMP = np.float32(7.9053)
 P0, P1, P2, P3 = (
     np.float32(1.0),
@@ -29,33 +39,58 @@ ZERO = np.float32(0.0)
 
 
 @kernel
+def tanh_of(x: Vector) -> Vector:
+    """tanh(x)."""
+    x = at_most(x, splat(CLAMP))
+    x = at_least(x, splat(-CLAMP))
+    u = x * x
+    top = fma(u, splat(P6), splat(P5))
+    top = fma(u, top, splat(P4))
+    top = fma(u, top, splat(P3))
+    top = fma(u, top, splat(P2))
+    top = fma(u, top, splat(P1))
+    top = fma(u, top, splat(P0))
+    bottom = fma(u, splat(Q3), splat(Q2))
+    bottom = fma(u, bottom, splat(Q1))
+    bottom = fma(u, bottom, splat(Q0))
+    return x * top / bottom
+
+
+@kernel
+def sigmoid_of(x: Vector) -> Vector:
+    """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
+    half = splat(HALF)
+    return fma(half, tanh_of(half * x), half)
+
+
+@kernel
+def relu_of(x: Vector) -> Vector:
+    """max(x, 0)."""
+    return at_least(x, splat(ZERO))
+
+
+@kernel
 def tanh(v: F32) -> None:
     """v = tanh(v), in place.
 
     Args:
         v: Values, (N,). Overwritten.
     """
-    for i in range(v.shape[0]):
-        x = v[i]
-        x = CLAMP if x > CLAMP else x  # in this order a NaN passes through both
-        x = -CLAMP if x < -CLAMP else x
-        u = x * x
-        top = P0 + u * (P1 + u * (P2 + u * (P3 + u * (P4 + u * (P5 + u * P6)))))
-        v[i] = x * top / (Q0 + u * (Q1 + u * (Q2 + u * Q3)))
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, tanh_of(load_first(v, j, N - j)), N - j)
 
 
 @kernel
 def sigmoid(v: F32) -> None:
-    """v = 1 / (1 + exp(-v)) = (1 + tanh(v / 2)) / 2, in place.
+    """v = sigmoid(v), in place.
 
     Args:
         v: Values, (N,). Overwritten.
     """
-    for i in range(v.shape[0]):
-        v[i] *= HALF
-    tanh(v)
-    for i in range(v.shape[0]):
-        v[i] = HALF * v[i] + HALF
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, sigmoid_of(load_first(v, j, N - j)), N - j)
 
 
 @kernel
@@ -65,8 +100,9 @@ def relu(v: F32) -> None:
     Args:
         v: Values, (N,). Overwritten.
     """
-    for i in range(v.shape[0]):
-        v[i] = ZERO if v[i] < ZERO else v[i]
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, relu_of(load_first(v, j, N - j)), N - j)
 
 
 @kernel

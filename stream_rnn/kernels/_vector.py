@@ -1,0 +1,177 @@
+"""A vector of LANES float32 as a type of numba's, so that kernels read as equations. The home of all LLVM IR but one.
+
+On a processor without fused multiply-add in vectors a `Vector` is one float32 (LANES = 1), the same kernels are
+plain numba loops, and numba's own vectoriser does what it can.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils, typing
+from numba.core.datamodel import PrimitiveModel
+from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, register_model
+
+from stream_rnn.kernels._lanes import lanes
+
+LANES = lanes()
+Vector: TypeAlias = np.float32
+"""What a kernel's annotation calls LANES values."""
+
+FLOAT, INT = ir.FloatType(), ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
+MASK = ir.VectorType(ir.IntType(1), LANES)
+
+
+class VectorType(types.Type):  # type: ignore[misc]  # numba is untyped
+    """LANES float32 in one register."""
+
+    def __init__(self) -> None:
+        super().__init__(name=f"Vector({LANES})")
+
+
+@register_model(VectorType)
+class _VectorModel(PrimitiveModel):  # type: ignore[misc]
+    def __init__(self, manager: Any, kind: VectorType) -> None:
+        super().__init__(manager, kind, VECTOR)
+
+
+vector = VectorType()
+
+
+def data(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value) -> ir.Value:
+    """Address of an array's first value."""
+    return context.make_array(kind)(context, builder, array).data
+
+
+def address(builder: ir.IRBuilder, base: ir.Value, at: ir.Value, kind: ir.Type = VECTOR) -> ir.Value:
+    """Address of what starts `at` float32 after `base`."""
+    return builder.bitcast(builder.gep(base, [at]), kind.as_pointer())
+
+
+def spread(builder: ir.IRBuilder, value: ir.Value, width: int = LANES) -> ir.Value:
+    """A vector with `value` in every lane."""
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), width), [0] * width)
+    undefined = ir.Constant(ir.VectorType(value.type, width), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, zeros)
+
+
+def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """a b + c, rounded once."""
+    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
+    return builder.call(function, [a, b, c])
+
+
+def _first_lanes(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
+    """Mask of the first n lanes; all, where there are more."""
+    order = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
+    return builder.icmp_signed(">", spread(builder, n), order)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load(_: Any, array: types.Array, at: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        return builder.load(address(builder, base, values[1]), align=4)
+
+    return vector(array, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        builder.store(values[2], address(builder, base, values[1]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        kind = ir.FunctionType(VECTOR, [ir.PointerType(), ir.IntType(32), MASK, VECTOR])
+        name = f"llvm.masked.load.v{LANES}f32.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
+        mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
+        return builder.call(function, [where, ir.Constant(ir.IntType(32), 4), mask, zero])
+
+    return vector(array, types.intp, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def store_first(_: Any, array: types.Array, at: types.Integer, value: VectorType, n: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        kind = ir.FunctionType(ir.VoidType(), [VECTOR, ir.PointerType(), ir.IntType(32), MASK])
+        name = f"llvm.masked.store.v{LANES}f32.p0"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
+        align = ir.Constant(ir.IntType(32), 4)
+        builder.call(function, [values[2], where, align, _first_lanes(builder, values[3])])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, vector, types.intp), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def splat(_: Any, value: types.Float) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        return spread(builder, values[0])
+
+    return vector(types.float32), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def fma(_: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        return multiply_add(builder, *values)
+
+    return vector(a, b, c), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def at_most(_: Any, value: VectorType, limit: VectorType) -> Any:
+    return vector(value, limit), _chosen(">")
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def at_least(_: Any, value: VectorType, limit: VectorType) -> Any:
+    return vector(value, limit), _chosen("<")
+
+
+def _chosen(comparison: str) -> Callable[..., ir.Value]:
+    """The limit where `value comparison limit`, else the value: a NaN stays."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        value, limit = values
+        return builder.select(builder.fcmp_ordered(comparison, value, limit), limit, value)
+
+    return generate
+
+
+def _operator(sign: Callable[..., object], instruction: str) -> None:
+    """Teach numba `a sign b` of two vectors, each lane rounded: the compiler contracts nothing by itself."""
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        return getattr(builder, instruction)(*values)
+
+    template = type(instruction, (ConcreteTemplate,), {"cases": [typing.signature(vector, vector, vector)]})
+    infer_global(sign)(template)
+    lower_builtin(sign, VectorType, VectorType)(generate)
+
+
+_operator(operator.add, "fadd")
+_operator(operator.sub, "fsub")
+_operator(operator.mul, "fmul")
+_operator(operator.truediv, "fdiv")

@@ -1,0 +1,208 @@
+"""A weight matrix in panels of columns, and its products: summed in the order of the inputs, the same bits always.
+
+Columns are padded to whole vectors and split into panels of at most PANEL vectors, as even as can be. A panel's
+rows lie one behind the other, so that a product reads the weights as one stream.
+"""
+
+import numpy as np
+
+from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._panel import PANEL, ROWS, TILE, panel, tile
+from stream_rnn.kernels.vector import LANES
+from stream_rnn.sample import F32
+
+
+def padded(columns: int) -> int:
+    """Columns of a packed matrix: whole vectors."""
+    return -(-columns // LANES) * LANES
+
+
+def pack(W: F32) -> F32:
+    """Pack a matrix (D, N): D `padded(N)` values."""
+    D, N = W.shape
+    whole = np.zeros((D, padded(N)), dtype=np.float32)
+    whole[:, :N] = W
+    if LANES == 1:
+        return whole.reshape(-1)
+    vectors = whole.shape[1] // LANES
+    panels = -(-vectors // PANEL)
+    cuts = np.cumsum([LANES * (vectors // panels + (p < vectors % panels)) for p in range(panels)])
+    return np.concatenate([part.reshape(-1) for part in np.split(whole, cuts[:-1], axis=1)])
+
+
+@kernel
+def product_in_vectors(
+    z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
+) -> None:
+    """z = start + x W.
+
+    Args:
+        z: Sums, N from `z_at`. Overwritten.
+        z_at: Index of the first of them.
+        start: Where each sum starts, N from `start_at`.
+        start_at: Index of the first of them.
+        x: Input, D from `x_at`.
+        x_at: Index of the first of them.
+        w: Packed weights, from `w_at`.
+        w_at: Index of the first of them.
+        D: Number of inputs.
+        N: Number of sums, padded.
+    """
+    vectors = N // LANES
+    panels = (vectors + PANEL - 1) // PANEL
+    least, more = vectors // panels, vectors % panels
+    at = 0
+    for p in range(panels):
+        width = least + 1 if p < more else least
+        stride = width * LANES
+        panel(z, z_at + at, 0, start, start_at + at, 0, x, x_at, 0, w, w_at, stride, D, width)
+        w_at += D * stride
+        at += stride
+
+
+@kernel
+def product_plain(
+    z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
+) -> None:
+    """The same without vectors of our own: W lies row by row.
+
+    Args:
+        z: As in `product_in_vectors`.
+        z_at: Likewise.
+        start: Likewise.
+        start_at: Likewise.
+        x: Likewise.
+        x_at: Likewise.
+        w: Likewise.
+        w_at: Likewise.
+        D: Likewise.
+        N: Likewise.
+    """
+    for j in range(N):
+        z[z_at + j] = start[start_at + j]
+    for i in range(D):
+        xi = x[x_at + i]
+        for j in range(N):
+            z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]
+
+
+product = product_in_vectors if LANES > 1 else product_plain
+"""z = start + x W."""
+
+
+@kernel
+def product_rows_in_vectors(
+    Z: F32,
+    z_at: int,
+    z_stride: int,
+    start: F32,
+    start_at: int,
+    start_stride: int,
+    X: F32,
+    x_at: int,
+    x_stride: int,
+    w: F32,
+    w_at: int,
+    M: int,
+    D: int,
+    N: int,
+) -> None:
+    """Z = start + X W, row by row the same bits as `product`.
+
+    Each matrix lies in a flat array: the index of its first value, and the distance from row to row.
+
+    Args:
+        Z: Sums, (M, N). Overwritten.
+        z_at: Index of the first of them.
+        z_stride: Distance of its rows.
+        start: Where each sum starts, (M, N); may be Z.
+        start_at: Index of the first of them.
+        start_stride: Distance of its rows; 0 where all start alike.
+        X: Inputs, (M, D).
+        x_at: Index of the first of them.
+        x_stride: Distance of its rows.
+        w: Packed weights, from `w_at`.
+        w_at: Index of the first of them.
+        M: Number of rows.
+        D: Number of inputs.
+        N: Number of sums, padded.
+    """
+    vectors = N // LANES
+    panels = (vectors + PANEL - 1) // PANEL
+    least, more = vectors // panels, vectors % panels
+    whole = M - M % ROWS
+    at = 0
+    for p in range(panels):
+        width = least + 1 if p < more else least
+        stride = width * LANES
+        for first in range(0, width, TILE):
+            some = min(TILE, width - first)
+            part = first * LANES
+            for m in range(0, whole, ROWS):
+                z, s, x = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
+                to = at + part
+                tile(
+                    Z,
+                    z + to,
+                    z_stride,
+                    start,
+                    s + to,
+                    start_stride,
+                    X,
+                    x,
+                    x_stride,
+                    w,
+                    w_at + part,
+                    stride,
+                    D,
+                    some,
+                )
+        for m in range(whole, M):
+            z, s, x = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
+            panel(Z, z + at, 0, start, s + at, 0, X, x, 0, w, w_at, stride, D, width)
+        w_at += D * stride
+        at += stride
+
+
+@kernel
+def product_rows_plain(
+    Z: F32,
+    z_at: int,
+    z_stride: int,
+    start: F32,
+    start_at: int,
+    start_stride: int,
+    X: F32,
+    x_at: int,
+    x_stride: int,
+    w: F32,
+    w_at: int,
+    M: int,
+    D: int,
+    N: int,
+) -> None:
+    """The same without vectors of our own.
+
+    Args:
+        Z: As in `product_rows_in_vectors`.
+        z_at: Likewise.
+        z_stride: Likewise.
+        start: Likewise.
+        start_at: Likewise.
+        start_stride: Likewise.
+        X: Likewise.
+        x_at: Likewise.
+        x_stride: Likewise.
+        w: Likewise.
+        w_at: Likewise.
+        M: Likewise.
+        D: Likewise.
+        N: Likewise.
+    """
+    for m in range(M):
+        to, come, by = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
+        product_plain(Z, to, start, come, X, by, w, w_at, D, N)
+
+
+product_rows = product_rows_in_vectors if LANES > 1 else product_rows_plain
+"""Z = start + X W."""

@@ -1,0 +1,80 @@
+"""What kernels do with a vector of LANES float32: read, write, multiply-add. Where LANES is 1, plain numba.
+
+A kernel walks over n values in steps of LANES; `load_first` and `store_first` touch no value past the n-th.
+"""
+
+from collections.abc import Callable
+
+from stream_rnn.kernels import _vector
+from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._vector import LANES, Vector
+from stream_rnn.sample import F32
+
+__all__ = [
+    "LANES",
+    "Vector",
+    "at_least",
+    "at_most",
+    "fma",
+    "load",
+    "load_first",
+    "splat",
+    "store",
+    "store_first",
+]
+
+
+@kernel
+def _load(array: F32, at: int) -> Vector:
+    return array[at]
+
+
+@kernel
+def _load_first(array: F32, at: int, n: int) -> Vector:
+    return array[at]
+
+
+@kernel
+def _store(array: F32, at: int, value: Vector) -> None:
+    array[at] = value
+
+
+@kernel
+def _store_first(array: F32, at: int, value: Vector, n: int) -> None:
+    array[at] = value
+
+
+@kernel
+def _splat(value: Vector) -> Vector:
+    return value
+
+
+@kernel
+def _fma(a: Vector, b: Vector, c: Vector) -> Vector:
+    return a * b + c
+
+
+@kernel
+def _at_most(value: Vector, limit: Vector) -> Vector:
+    return limit if value > limit else value
+
+
+@kernel
+def _at_least(value: Vector, limit: Vector) -> Vector:
+    return limit if value < limit else value
+
+
+VECTORS = LANES > 1
+load: Callable[[F32, int], Vector] = _vector.load if VECTORS else _load
+"""LANES values from index `at`."""
+load_first: Callable[[F32, int, int], Vector] = _vector.load_first if VECTORS else _load_first
+"""The first n of them; zeros behind."""
+store: Callable[[F32, int, Vector], None] = _vector.store if VECTORS else _store
+store_first: Callable[[F32, int, Vector, int], None] = _vector.store_first if VECTORS else _store_first
+splat: Callable[[Vector], Vector] = _vector.splat if VECTORS else _splat
+"""One value in every lane."""
+fma: Callable[[Vector, Vector, Vector], Vector] = _vector.fma if VECTORS else _fma
+"""a b + c, rounded once where the processor can."""
+at_most: Callable[[Vector, Vector], Vector] = _vector.at_most if VECTORS else _at_most
+"""The limit where a value is above it; NaN stays."""
+at_least: Callable[[Vector, Vector], Vector] = _vector.at_least if VECTORS else _at_least
