@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_rnn.kernels.network import weights_size
+from stream_rnn.kernels.plan import weights_size
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.model import Card, Channel, Model, split_weights
 from stream_rnn.predictor import Predictor

@@ -1,6 +1,6 @@
 """A model that steps: `step(x)` gives `y` and keeps the hidden state of each stream. It knows no messages."""
 
-import struct
+import itertools
 from pathlib import Path
 
 import msgspec
@@ -8,116 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.kernels import network
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import seal
+from stream_rnn.memory import Memory, advance, advance_run, make_stepper, memory_shape, prepare
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
-from stream_rnn.preprocess import Outcome, all_finite, preprocess_step
-from stream_rnn.sample import F32, I64
+from stream_rnn.sample import F32
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference, relative to the largest golden output, that another CPU's rounding may make."""
 
-_COUNT = struct.Struct("<q")
-
-
-class Memory:
-    """What one stream leaves behind between samples.
-
-    Attributes:
-        count: Samples taken in.
-        window: The bin and the last finite values, (bin + 1, D).
-        states: Hidden states that take turns, (bin, state size).
-    """
-
-    __slots__ = ("count", "states", "window")
-
-    def __init__(self, count: int, window: F32, states: F32) -> None:
-        self.count, self.window, self.states = count, window, states
-
-    def to_bytes(self) -> bytes:
-        """Everything, little-endian: count, window, states."""
-        return _COUNT.pack(self.count) + self.window.tobytes() + self.states.tobytes()
-
-
-@kernel
-def advance(
-    settings: I64,
-    constants: F32,
-    plan: I64,
-    weights: F32,
-    x: F32,
-    count: int,
-    window: F32,
-    states: F32,
-    scratch: F32,
-    y: F32,
-) -> int:
-    """Preprocess and step one sample, in place: the way of every sample, online and offline.
-
-    Args:
-        settings: Of the preprocessing.
-        constants: Of the preprocessing, (3, D).
-        plan: Layout of the network.
-        weights: Weights, flat.
-        x: Sample, (D,).
-        count: Samples taken in before this one.
-        window: (bin + 1, D). Overwritten.
-        states: (bin, state size). The row whose turn it is is overwritten.
-        scratch: D values, and behind them `scratch_size(plan)`. Overwritten.
-        y: Outputs, (K,). Overwritten; NaN where the sample failed.
-
-    Returns:
-        `Outcome` bits.
-    """
-    D = x.shape[0]
-    features = scratch[:D]
-    outcome = preprocess_step(settings, constants, x, count, window, features)
-    if outcome & 2:
-        for k in range(y.shape[0]):
-            y[k] = np.float32(np.nan)
-    else:
-        network.step(plan, weights, features, states[count % settings[0]], scratch[D:], y)
-        if not all_finite(y):
-            outcome |= 8
-    return outcome
-
-
-@kernel
-def advance_run(
-    settings: I64,
-    constants: F32,
-    plan: I64,
-    weights: F32,
-    xs: F32,
-    count: int,
-    window: F32,
-    states: F32,
-    scratch: F32,
-    ys: F32,
-) -> int:
-    """`advance` over a sequence, the same bits as T calls.
-
-    Args:
-        settings: Of the preprocessing.
-        constants: Of the preprocessing, (3, D).
-        plan: Layout of the network.
-        weights: Weights, flat.
-        xs: Samples, (T, D).
-        count: Samples taken in before these.
-        window: (bin + 1, D). Overwritten.
-        states: (bin, state size). Overwritten.
-        scratch: As in `advance`. Overwritten.
-        ys: Outputs, (T, K). Overwritten.
-
-    Returns:
-        Samples taken in after these: those that failed do not count.
-    """
-    for t in range(xs.shape[0]):
-        outcome = advance(settings, constants, plan, weights, xs[t], count, window, states, scratch, ys[t])
-        if not outcome & 2:
-            count += 1
-    return count
+_TICKETS = 1 << 40  # of one predictor: the next one's begin above
+_made = itertools.count(1)
 
 
 class Predictor:
@@ -148,11 +49,9 @@ class Predictor:
         self.hash = model.hash
         self.inputs = model.card.architecture.inputs
         self.outputs = model.card.architecture.outputs
-        self._bin = model.card.bin
-        self._plan = model.card.architecture.plan()
-        self._settings = model.preprocess.settings()
-        self._constants = model.preprocess.constants()
-        self._scratch = np.zeros(self.inputs + network.scratch_size(self._plan), dtype=np.float32)
+        self._shape = memory_shape(model)
+        self._fresh = model.preprocess.new_state()
+        self._stepper = make_stepper(model, next(_made) * _TICKETS)
         self._streams: dict[str, Memory] = {}
         check_golden(self)
 
@@ -167,8 +66,9 @@ class Predictor:
 
     def new_memory(self) -> Memory:
         """The memory of a stream before its first sample."""
-        states = np.zeros((self._bin, network.state_size(self._plan)), dtype=np.float32)
-        return Memory(0, self.model.preprocess.new_state(), states)
+        memory = Memory(self._shape)
+        memory.window[:] = self._fresh
+        return memory
 
     def memory_from_bytes(self, data: bytes) -> Memory:
         """The inverse of `Memory.to_bytes`.
@@ -176,15 +76,7 @@ class Predictor:
         Raises:
             ModelError: Another model wrote these bytes.
         """
-        memory = self.new_memory()
-        expected = _COUNT.size + memory.window.nbytes + memory.states.nbytes
-        if len(data) != expected:
-            raise ModelError(f"state: expected {expected} bytes for this model, got {len(data)}")
-        (memory.count,) = _COUNT.unpack_from(data)
-        values = np.frombuffer(data, dtype="<f4", offset=_COUNT.size)
-        memory.window[:] = values[: memory.window.size].reshape(memory.window.shape)
-        memory.states[:] = values[memory.window.size :].reshape(memory.states.shape)
-        return memory
+        return Memory.from_bytes(data, self._shape)
 
     def advance(self, memory: Memory, x: F32, y: F32) -> int:
         """One step without checks: the hot path.
@@ -197,39 +89,47 @@ class Predictor:
         Returns:
             `Outcome` bits.
         """
-        outcome = advance(
-            self._settings,
-            self._constants,
-            self._plan,
-            self.model.weights,
-            x,
-            memory.count,
-            memory.window,
-            memory.states,
-            self._scratch,
-            y,
-        )
-        if not outcome & Outcome.FAILED:
-            memory.count += 1
-        return outcome
+        return advance(self._stepper, memory.data, x, y)
 
-    def step(self, x: ArrayLike, stream: str = "") -> F32:
+    def prepare(self, memory: Memory) -> None:
+        """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.
+
+        Worth it where the stream's next sample comes later than this takes, and no other stream's before.
+        """
+        prepare(self._stepper, memory.data)
+
+    def step(self, x: ArrayLike, stream: str = "", out: F32 | None = None) -> F32:
         """Advance a stream by one sample.
 
         Args:
-            x: Features, (D,), raw as they come from the sensor. NaN marks a missing one.
+            x: Features, (D,), raw as they come from the sensor. NaN marks a missing one. A contiguous
+                float32 array is taken as it is, anything else is copied first.
             stream: Key of the stream.
+            out: Where to write the outputs, (K,) float32, instead of a new array.
 
         Returns:
             Outputs, (K,), in the units of `model.card.outputs`.
 
         Raises:
             SampleError: x is not D numbers.
+            ValueError: `out` is not K float32.
         """
-        sample = np.array(x, dtype=np.float32)  # a copy: a read-only array would compile the step again
+        memory = self._streams.get(stream)
+        y = np.empty(self.outputs, dtype=np.float32) if out is None else out
+        try:
+            if memory is not None and advance(self._stepper, memory.data, x, y) >= 0:  # type: ignore[arg-type]
+                return y
+        except TypeError:  # not contiguous float32: the compiled step takes nothing else
+            pass
+        return self._step_other(x, stream, y)
+
+    def _step_other(self, x: ArrayLike, stream: str, y: F32) -> F32:
+        """`step` for the first sample of a stream, and for what is no vector of D float32."""
+        sample = np.array(x, dtype=np.float32)
         if sample.shape != (self.inputs,):
             raise SampleError("width", f"sample: expected {self.inputs} features, got shape {sample.shape}")
-        y = np.empty(self.outputs, dtype=np.float32)
+        if y.shape != (self.outputs,) or y.dtype != np.float32 or not y.flags.carray:
+            raise ValueError(f"out: expected a contiguous array of {self.outputs} float32, got {y!r}")
         self.advance(self._memory(stream), sample, y)
         return y
 
@@ -250,19 +150,7 @@ class Predictor:
         if samples.ndim != 2 or samples.shape[1] != self.inputs:
             raise SampleError("width", f"samples: expected (T, {self.inputs}), got shape {samples.shape}")
         ys = np.empty((len(samples), self.outputs), dtype=np.float32)
-        memory = self._memory(stream)
-        memory.count = advance_run(
-            self._settings,
-            self._constants,
-            self._plan,
-            self.model.weights,
-            samples,
-            memory.count,
-            memory.window,
-            memory.states,
-            self._scratch,
-            ys,
-        )
+        advance_run(self._stepper, self._memory(stream).data, samples, ys)
         return ys
 
     def reset(self, stream: str | None = None) -> None:
@@ -313,7 +201,10 @@ def check_golden(predictor: Predictor) -> None:
     xs = model.golden_x if len(model.golden_x) else np.zeros((1, predictor.inputs), dtype=np.float32)
     ys = predictor.run(xs, stream="golden")
     memory = predictor.new_memory()
-    predictor.advance(memory, xs[0], ys[0].copy())  # compiles the single step as well
+    predictor.advance(memory, xs[0].copy(), ys[0].copy())  # compiles the single step as well
+    predictor.prepare(memory)
+    for compiled in (advance, prepare, advance_run):
+        seal(compiled)
     predictor.reset()
     if not len(model.golden_x):
         return

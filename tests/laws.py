@@ -3,7 +3,9 @@
 import numpy as np
 
 from stream_rnn.kernels import network
+from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels.elman import elman_forward
+from stream_rnn.kernels.engine import make_engine
 from stream_rnn.kernels.gru import gru_forward
 from stream_rnn.kernels.lstm import lstm_forward
 from stream_rnn.model.architecture import Architecture
@@ -21,25 +23,25 @@ class Made:
         rng = np.random.default_rng(seed)
         self.architecture = architecture
         self.plan: I64 = architecture.plan()
-        size = network.weights_size(self.plan)
+        size = layout.weights_size(self.plan)
         spread = 0.8 / np.sqrt(max(layer.units for layer in architecture.layers))
         self.weights: F32 = (rng.standard_normal(size) * spread).astype(np.float32)
         self.xs: F32 = rng.standard_normal((steps, architecture.inputs)).astype(np.float32)
+        self.engine = make_engine(self.plan, self.weights)
 
     def state(self) -> F32:
-        return np.zeros(network.state_size(self.plan), dtype=np.float32)
-
-    def scratch(self) -> F32:
-        return np.full(network.scratch_size(self.plan), np.nan, dtype=np.float32)
+        return np.zeros(layout.state_size(self.plan), dtype=np.float32)
 
     def run(self, xs: F32, state: F32 | None = None) -> F32:
         ys = np.empty((len(xs), self.architecture.outputs), dtype=np.float32)
-        network.run(self.plan, self.weights, xs, self.state() if state is None else state, self.scratch(), ys)
+        network.run(self.engine, xs, self.state() if state is None else state, ys)
         return ys
 
-    def step(self, x: F32, state: F32) -> F32:
+    def step(self, x: F32, state: F32, *, prepared: bool = False) -> F32:
         y = np.empty(self.architecture.outputs, dtype=np.float32)
-        network.step(self.plan, self.weights, x, state, self.scratch(), y)
+        if prepared:
+            network.prepare(self.engine, state, 0)
+        network.step(self.engine, x, 0, state, 0, y, prepared)
         return y
 
 
@@ -55,17 +57,11 @@ def a_cut_sequence_equals_the_whole(made: Made) -> None:
     np.testing.assert_array_equal(np.concatenate(parts), made.run(made.xs))
 
 
-def many_streams_equal_one_by_one(made: Made) -> None:
-    S, K = 5, made.architecture.outputs
-    xs = made.xs[: 4 * S].reshape(4, S, -1)
-    states = np.zeros((S, network.state_size(made.plan)), dtype=np.float32)
-    alone = [made.state() for _ in range(S)]
-    for row in xs:
-        ys = np.empty((S, K), dtype=np.float32)
-        network.step_streams(made.plan, made.weights, row, states, made.scratch(), ys)
-        singles = np.array([made.step(x, state) for x, state in zip(row, alone, strict=True)])
-        np.testing.assert_array_equal(ys, singles)
-    np.testing.assert_array_equal(states, np.array(alone))
+def prepared_step_equals_the_whole(made: Made) -> None:
+    state, split = made.state(), made.state()
+    for x in made.xs:
+        np.testing.assert_array_equal(made.step(x, split, prepared=True), made.step(x, state))
+    np.testing.assert_array_equal(split, state)
 
 
 def float32_stays_near_float64(made: Made) -> None:
@@ -83,15 +79,15 @@ def training_pass_equals_repeated_step(made: Made) -> None:
     W, U, b = (named[f"layers.0.{name}"] for name in ("W", "U", "b"))
     X = np.ascontiguousarray(made.xs[: 3 * T].reshape(T, 3, -1))
     zero, hs = np.zeros((3, H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
-    if kind == network.LSTM:
+    if kind == layout.LSTM:
         cs, gates = np.empty((T, 3, 2 * H), dtype=np.float32), np.empty((T, 3, 4 * H), dtype=np.float32)
         lstm_forward(X, W, U, b, zero, zero, hs, cs, gates)
     elif layer.cell == "gru":
         gates, recurrent = np.empty((T, 3, 3 * H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
-        after = kind == network.GRU_RESET_AFTER
+        after = kind == layout.GRU_RESET_AFTER
         gru_forward(X, W, U, named["layers.0.U_n"], b, after, zero, hs, gates, recurrent)
     else:
-        elman_forward(X, W, U, b, kind == network.ELMAN_RELU, zero, hs)
+        elman_forward(X, W, U, b, kind == layout.ELMAN_RELU, zero, hs)
     for i in range(3):
         state = made.state()
         for t in range(T):
@@ -102,7 +98,7 @@ def training_pass_equals_repeated_step(made: Made) -> None:
 LAWS = (
     run_equals_repeated_step,
     a_cut_sequence_equals_the_whole,
-    many_streams_equal_one_by_one,
+    prepared_step_equals_the_whole,
     float32_stays_near_float64,
     training_pass_equals_repeated_step,
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from stream_rnn.kernels.network import weights_size
+from stream_rnn.kernels.plan import weights_size
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.file import save_model
 from stream_rnn.model.model import Card, Channel, Model

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_rnn.errors import ModelError, SampleError
+from stream_rnn.memory import advance as step
 from stream_rnn.predictor import Predictor
-from stream_rnn.predictor import advance as step
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Counters, Rules
 from stream_rnn.session.seam import advance

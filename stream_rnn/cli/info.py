@@ -8,7 +8,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from stream_rnn.kernels.network import state_size
+from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Channel, Model
 from stream_rnn.recordings.mcap import McapRecording

@@ -9,8 +9,9 @@ import numpy as np
 
 from stream_rnn.doctor.findings import Finding
 from stream_rnn.errors import ModelError
+from stream_rnn.memory import advance
 from stream_rnn.model.file import load_model
-from stream_rnn.predictor import Predictor, advance
+from stream_rnn.predictor import Predictor
 
 STEPS = 500
 BUSY = 0.5  # of the time between two samples

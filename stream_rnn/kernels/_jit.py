@@ -27,3 +27,9 @@ def kernel(fn: Callable[P, R]) -> Callable[P, R]:
     except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
         compiled = numba.njit(**FLAGS)(fn)
     return cast("Callable[P, R]", compiled)
+
+
+def seal(fn: Callable[P, R]) -> None:
+    """From now on let a kernel take only what it is compiled for: anything else raises TypeError, at once."""
+    if hasattr(fn, "disable_compile"):
+        fn.disable_compile()

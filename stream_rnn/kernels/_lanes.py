@@ -1,8 +1,10 @@
 """How many float32 one vector of this processor holds: asked of the compiler, which knows best."""
 
-import llvmlite.binding as llvm
-from numba import config
-from numba.core.codegen import get_host_cpu_features
+from typing import Any
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import numba
+from numba.core import codegen
 
 WIDEST = 16
 PROBE = """
@@ -21,11 +23,13 @@ def lanes() -> int:
 
     Follows NUMBA_CPU_NAME and NUMBA_CPU_FEATURES as numba does, and NUMBA_DISABLE_JIT.
     """
+    config: Any = numba.config  # made from the environment: without types
+    host: Any = codegen
     if config.DISABLE_JIT:
         return 1
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    features = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+    features = host.get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
     machine = llvm.Target.from_default_triple().create_target_machine(
         cpu=config.CPU_NAME or llvm.get_host_cpu_name(), features=features
     )

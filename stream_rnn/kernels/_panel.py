@@ -1,85 +1,61 @@
-"""The inner loop of every product in LLVM IR: a panel of columns stays in registers while its rows stream by."""
+"""The inner loop of every product, in LLVM IR: sums of a panel stay in registers while its rows stream by."""
 
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
 
-from stream_rnn.kernels._vector import INT, LANES, VECTOR, address, data, multiply_add, spread
+from stream_rnn.kernels._vector import INT, LANES, address, builtin, data, multiply_add, spread
 
 PANEL = 8
 """Most vectors of a panel."""
 ROWS = 4
 """Rows of X that `tile` multiplies with each load of W."""
 TILE = 4 if LANES == 16 else 2
-"""Most vectors of a tile: ROWS x TILE sums, TILE weights and a factor fit the registers (32 of AVX-512, 16)."""
+"""Most vectors of a tile: ROWS x TILE sums, TILE weights and a factor fit into 32 registers, or 16."""
 
-Offset = tuple[ir.Value, ir.Value, ir.Value]  # base, index of the first value, stride of the rows
+Matrix = tuple[Any, Any, Any]  # address, index of the first value, distance of the rows
 
 
-def _loop(
-    builder: ir.IRBuilder,
-    z: Offset,
-    start: Offset,
-    x: Offset,
-    w: Offset,
-    rows: ir.Value,
-    shape: tuple[int, int],
-) -> None:
-    """z[m] = start[m] + x[m, 0] w[0] + x[m, 1] w[1] + ..., in this order, for shape = M rows of V vectors."""
-    M, V = shape
-    lanes = [ir.Constant(INT, v * LANES) for v in range(V)]
+def _loop(builder: ir.IRBuilder, matrices: tuple[Matrix, ...], rows: ir.Value, M: int, V: int) -> None:
+    """z[m] = start[m] + x[m, 0] w[0] + x[m, 1] w[1] + ..., in this order, for M rows of V vectors."""
+    z, start, x, w = matrices
 
-    def row(what: Offset, m: int) -> ir.Value:
-        return builder.add(what[1], builder.mul(what[2], ir.Constant(INT, m)))
+    def row(matrix: Matrix, m: ir.Value) -> ir.Value:
+        return builder.add(matrix[1], builder.mul(matrix[2], m))
 
-    def vectors(what: Offset, m: int) -> list[ir.Value]:
-        return [address(builder, what[0], builder.add(row(what, m), lane)) for lane in lanes]
+    def vectors(matrix: Matrix, m: ir.Value) -> list[ir.Value]:
+        at = row(matrix, m)
+        places = [builder.add(at, ir.Constant(INT, v * LANES)) for v in range(V)]
+        return [address(builder, matrix[0], place) for place in places]
 
-    sums = [[builder.load(where, align=4) for where in vectors(start, m)] for m in range(M)]
-    factors = [row(x, m) for m in range(M)]
-    before, body, after = builder.block, builder.append_basic_block(), builder.append_basic_block()
-    builder.cbranch(builder.icmp_signed(">", rows, ir.Constant(INT, 0)), body, after)
-
-    builder.position_at_end(body)
-    i, at = builder.phi(INT), builder.phi(INT)
-    carried = [[builder.phi(VECTOR) for _ in range(V)] for _ in range(M)]
-    weights = [builder.load(address(builder, w[0], builder.add(at, lane)), align=4) for lane in lanes]
-    grown = []
+    numbers = [ir.Constant(INT, m) for m in range(M)]
+    sums = [
+        [cgutils.alloca_once_value(builder, builder.load(v, align=4)) for v in vectors(start, m)]
+        for m in numbers
+    ]
+    with cgutils.for_range(builder, rows) as loop:
+        weights = [builder.load(v, align=4) for v in vectors(w, loop.index)]
+        for m in range(M):
+            place = builder.add(row(x, numbers[m]), loop.index)
+            factor = spread(builder, builder.load(builder.gep(x[0], [place])))
+            for v in range(V):
+                grown = multiply_add(builder, factor, weights[v], builder.load(sums[m][v]))
+                builder.store(grown, sums[m][v])
     for m in range(M):
-        factor = spread(builder, builder.load(builder.gep(x[0], [builder.add(factors[m], i)])))
-        grown.append([multiply_add(builder, factor, weights[v], carried[m][v]) for v in range(V)])
-    following = builder.add(i, ir.Constant(INT, 1))
-    further = builder.add(at, w[2])
-    builder.cbranch(builder.icmp_signed("<", following, rows), body, after)
-    for phi, first, later in ((i, ir.Constant(INT, 0), following), (at, w[1], further)):
-        phi.add_incoming(first, before)
-        phi.add_incoming(later, body)
-    for m in range(M):
-        for v in range(V):
-            carried[m][v].add_incoming(sums[m][v], before)
-            carried[m][v].add_incoming(grown[m][v], body)
-
-    builder.position_at_end(after)
-    done = [[builder.phi(VECTOR) for _ in range(V)] for _ in range(M)]
-    for m in range(M):
-        for v in range(V):
-            done[m][v].add_incoming(sums[m][v], before)
-            done[m][v].add_incoming(grown[m][v], body)
-    for m in range(M):
-        for value, where in zip(done[m], vectors(z, m), strict=True):
-            builder.store(value, where, align=4)
+        for held, place in zip(sums[m], vectors(z, numbers[m]), strict=True):
+            builder.store(builder.load(held), place, align=4)
 
 
 def _by_width(M: int, widest: int) -> Any:
     """Code that takes the loop for as many vectors as its last argument says."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        arrays = [
+        z, start, x, w = (
             (data(context, builder, signature.args[i], values[i]), values[i + 1], values[i + 2])
             for i in (0, 3, 6, 9)
-        ]
+        )
         rows, width = values[12], values[13]
         end = builder.append_basic_block()
         blocks = [builder.append_basic_block() for _ in range(widest)]
@@ -87,7 +63,7 @@ def _by_width(M: int, widest: int) -> Any:
         for V, block in enumerate(blocks, 1):
             choice.add_case(ir.Constant(INT, V), block)
             builder.position_at_end(block)
-            _loop(builder, *arrays, rows, (M, V))
+            _loop(builder, (z, start, x, w), rows, M, V)
             builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -96,7 +72,7 @@ def _by_width(M: int, widest: int) -> Any:
 
 
 def _product(M: int, widest: int) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @builtin
     def product(
         _: Any,
         z: types.Array,

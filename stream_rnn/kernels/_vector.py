@@ -1,7 +1,6 @@
-"""A vector of LANES float32 as a type of numba's, so that kernels read as equations. The home of all LLVM IR but one.
+"""A vector of LANES float32 as a type of numba's, in LLVM IR, so that kernels read as equations.
 
-On a processor without fused multiply-add in vectors a `Vector` is one float32 (LANES = 1), the same kernels are
-plain numba loops, and numba's own vectoriser does what it can.
+Numba and LLVM have no types for what passes between them here: hence `Any`, in this room and in `_panel`.
 """
 
 import operator
@@ -9,11 +8,11 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
-from numba.core import cgutils, typing
-from numba.core.datamodel import PrimitiveModel
-from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.core import cgutils
+from numba.core.datamodel import models
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
 from stream_rnn.kernels._lanes import lanes
@@ -27,7 +26,7 @@ VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
 
 
-class VectorType(types.Type):  # type: ignore[misc]  # numba is untyped
+class VectorType(types.Type):
     """LANES float32 in one register."""
 
     def __init__(self) -> None:
@@ -35,12 +34,23 @@ class VectorType(types.Type):  # type: ignore[misc]  # numba is untyped
 
 
 @register_model(VectorType)
-class _VectorModel(PrimitiveModel):  # type: ignore[misc]
+class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: VectorType) -> None:
-        super().__init__(manager, kind, VECTOR)
+        super().__init__(manager, kind, VECTOR)  # type: ignore[no-untyped-call]
 
 
 vector = VectorType()
+
+
+def builtin(typed: Callable[..., Any]) -> Any:
+    """What numba calls an intrinsic: types of the arguments to a signature and a function that emits its code."""
+    return intrinsic(typed)
+
+
+def declared(builder: ir.IRBuilder, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
+    """One of LLVM's own functions."""
+    kind = ir.FunctionType(result, arguments)
+    return cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}")  # type: ignore[no-untyped-call]
 
 
 def data(context: Any, builder: ir.IRBuilder, kind: types.Array, array: ir.Value) -> ir.Value:
@@ -63,8 +73,7 @@ def spread(builder: ir.IRBuilder, value: ir.Value, width: int = LANES) -> ir.Val
 
 def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a b + c, rounded once."""
-    kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{LANES}f32")
+    function = declared(builder, f"fma.v{LANES}f32", VECTOR, VECTOR, VECTOR, VECTOR)
     return builder.call(function, [a, b, c])
 
 
@@ -74,7 +83,7 @@ def _first_lanes(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
     return builder.icmp_signed(">", spread(builder, n), order)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def load(_: Any, array: types.Array, at: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base = data(context, builder, signature.args[0], values[0])
@@ -83,7 +92,7 @@ def load(_: Any, array: types.Array, at: types.Integer) -> Any:
     return vector(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base = data(context, builder, signature.args[0], values[0])
@@ -93,12 +102,11 @@ def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> A
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kind = ir.FunctionType(VECTOR, [ir.PointerType(), ir.IntType(32), MASK, VECTOR])
-        name = f"llvm.masked.load.v{LANES}f32.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        kinds = (VECTOR, ir.PointerType(), ir.IntType(32), MASK, VECTOR)
+        function = declared(builder, f"masked.load.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
         mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
         return builder.call(function, [where, ir.Constant(ir.IntType(32), 4), mask, zero])
@@ -106,12 +114,11 @@ def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) 
     return vector(array, types.intp, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def store_first(_: Any, array: types.Array, at: types.Integer, value: VectorType, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kind = ir.FunctionType(ir.VoidType(), [VECTOR, ir.PointerType(), ir.IntType(32), MASK])
-        name = f"llvm.masked.store.v{LANES}f32.p0"
-        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        kinds = (ir.VoidType(), VECTOR, ir.PointerType(), ir.IntType(32), MASK)
+        function = declared(builder, f"masked.store.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
         align = ir.Constant(ir.IntType(32), 4)
         builder.call(function, [values[2], where, align, _first_lanes(builder, values[3])])
@@ -120,7 +127,7 @@ def store_first(_: Any, array: types.Array, at: types.Integer, value: VectorType
     return types.void(array, types.intp, vector, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def splat(_: Any, value: types.Float) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         del context, signature
@@ -129,7 +136,7 @@ def splat(_: Any, value: types.Float) -> Any:
     return vector(types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def fma(_: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         del context, signature
@@ -138,12 +145,12 @@ def fma(_: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     return vector(a, b, c), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def at_most(_: Any, value: VectorType, limit: VectorType) -> Any:
     return vector(value, limit), _chosen(">")
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@builtin
 def at_least(_: Any, value: VectorType, limit: VectorType) -> Any:
     return vector(value, limit), _chosen("<")
 
@@ -166,7 +173,7 @@ def _operator(sign: Callable[..., object], instruction: str) -> None:
         del context, signature
         return getattr(builder, instruction)(*values)
 
-    template = type(instruction, (ConcreteTemplate,), {"cases": [typing.signature(vector, vector, vector)]})
+    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(vector, vector, vector)]})
     infer_global(sign)(template)
     lower_builtin(sign, VectorType, VectorType)(generate)
 

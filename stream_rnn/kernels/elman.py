@@ -3,8 +3,9 @@
 import numpy as np
 
 from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels.activations import relu, tanh
-from stream_rnn.kernels.linear import accumulate, accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.activations import relu, relu_of, tanh, tanh_of
+from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.vector import LANES, load, store_first
 from stream_rnn.sample import F32
 
 ONE = np.float32(1.0)
@@ -12,30 +13,21 @@ ZERO = np.float32(0.0)
 
 
 @kernel
-def elman_step(x: F32, W: F32, U: F32, b: F32, rectify: bool, h: F32, scratch: F32) -> None:
-    """Advance the hidden state by one sample, in place.
+def elman_update(sums: F32, a: int, q: int, rectify: bool, state: F32, at: int, H: int) -> None:
+    """h_t = f(x W + b + h U).
 
     Args:
-        x: Features, (D,).
-        W: Input weights, (D, H).
-        U: Recurrent weights, (H, H).
-        b: Biases, (H,).
+        sums: Holds x W + b, H values from index `a`, and h U, H values from index `q`.
+        a: See `sums`.
+        q: See `sums`.
         rectify: f is relu if true, else tanh.
-        h: Hidden state, (H,). Overwritten.
-        scratch: At least (H,). Overwritten.
+        state: Holds h, H values from index `at`. Overwritten.
+        at: See `state`.
+        H: Number of units.
     """
-    H = h.shape[0]
-    z = scratch[:H]
-    for j in range(H):
-        z[j] = b[j]
-    accumulate(x, W, z)
-    accumulate(h, U, z)
-    if rectify:
-        relu(z)
-    else:
-        tanh(z)
-    for j in range(H):
-        h[j] = z[j]  # only now: the product above reads the old h
+    for j in range(0, H, LANES):
+        z = load(sums, a + j) + load(sums, q + j)
+        store_first(state, at + j, relu_of(z) if rectify else tanh_of(z), H - j)
 
 
 @kernel

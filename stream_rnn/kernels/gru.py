@@ -8,8 +8,9 @@ reset before: n = tanh(x W_n + b_n + (r h) U_n)         (the paper, ONNX' defaul
 import numpy as np
 
 from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels.activations import sigmoid, tanh
-from stream_rnn.kernels.linear import accumulate, accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
+from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.vector import LANES, fma, load, load_first, splat, store_first
 from stream_rnn.sample import F32
 
 ONE = np.float32(1.0)
@@ -17,42 +18,47 @@ ZERO = np.float32(0.0)
 
 
 @kernel
-def gru_step(x: F32, W: F32, U: F32, U_n: F32, b: F32, reset_after: bool, h: F32, scratch: F32) -> None:
-    """Advance the hidden state by one sample, in place.
+def gru_update(sums: F32, a: int, q: int, reset_after: bool, state: F32, at: int, H: int) -> None:
+    """h_t = (1 - z) n + z h_{t-1}, with n = tanh(x W_n + b_n + r q_n), or without r where it was applied before.
 
     Args:
-        x: Features, (D,).
-        W: Input weights, (D, 3H), columns r, z, n.
-        U: Recurrent weights of the gates, (H, 2H), columns r, z.
-        U_n: Recurrent weights of the candidate, (H, H).
-        b: Biases of r, z, n and of the recurrent part of n, (4H,). The last is read only if `reset_after`.
-        reset_after: Whether the reset gate multiplies h U_n + b_u (true) or h itself (false).
-        h: Hidden state, (H,). Overwritten.
-        scratch: At least (4H,). Overwritten.
+        sums: Holds x W + b, 3H values from index `a`, and what h adds to them, 3H values from index `q`.
+        a: See `sums`.
+        q: See `sums`.
+        reset_after: Whether the reset gate multiplies the recurrent part of the candidate.
+        state: Holds h, H values from index `at`. Overwritten.
+        at: See `state`.
+        H: Number of units.
     """
-    H = h.shape[0]
-    sums = scratch[: 3 * H]
-    rz = sums[: 2 * H]
-    n = sums[2 * H :]
-    recurrent = scratch[3 * H : 4 * H]
-    for j in range(3 * H):
-        sums[j] = b[j]
-    accumulate(x, W, sums)
-    accumulate(h, U, rz)
-    sigmoid(rz)
-    if reset_after:
-        for j in range(H):
-            recurrent[j] = b[3 * H + j]
-        accumulate(h, U_n, recurrent)
-        for j in range(H):
-            n[j] += rz[j] * recurrent[j]
-    else:
-        for j in range(H):
-            recurrent[j] = rz[j] * h[j]
-        accumulate(recurrent, U_n, n)
-    tanh(n)
-    for j in range(H):
-        h[j] = (ONE - rz[H + j]) * n[j] + rz[H + j] * h[j]
+    for j in range(0, H, LANES):
+        z = sigmoid_of(load(sums, a + H + j) + load(sums, q + H + j))
+        n, q_n = load(sums, a + 2 * H + j), load(sums, q + 2 * H + j)
+        if reset_after:
+            r = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+            n = tanh_of(fma(r, q_n, n))
+        else:
+            n = tanh_of(n + q_n)
+        h = load_first(state, at + j, H - j)
+        store_first(state, at + j, fma(splat(ONE) - z, n, z * h), H - j)
+
+
+@kernel
+def gru_reset(sums: F32, a: int, q: int, kept: int, state: F32, at: int, H: int) -> None:
+    """r h, which U_n multiplies where the reset comes before.
+
+    Args:
+        sums: Holds x W + b from index `a` and h U from index `q`, of each the first H values for r; r h is
+            written from index `kept`.
+        a: See `sums`.
+        q: See `sums`.
+        kept: See `sums`.
+        state: Holds h, H values from index `at`.
+        at: See `state`.
+        H: Number of units.
+    """
+    for j in range(0, H, LANES):
+        r = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+        store_first(sums, kept + j, r * load_first(state, at + j, H - j), H - j)
 
 
 @kernel

@@ -3,42 +3,34 @@
 import numpy as np
 
 from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels.activations import sigmoid, tanh
-from stream_rnn.kernels.linear import accumulate, accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
+from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
+from stream_rnn.kernels.vector import LANES, fma, load, load_first, store_first
 from stream_rnn.sample import F32
 
 ONE = np.float32(1.0)
 
 
 @kernel
-def lstm_step(x: F32, W: F32, U: F32, b: F32, h: F32, c: F32, scratch: F32) -> None:
-    """Advance hidden and cell state by one sample, in place.
+def lstm_update(sums: F32, a: int, q: int, state: F32, at: int, H: int) -> None:
+    """c_t = f c_{t-1} + i g and h_t = o tanh(c_t), where i, f, o = sigmoid and g = tanh of x W + b + h U.
 
     Args:
-        x: Features, (D,).
-        W: Input weights, (D, 4H), columns i, f, g, o.
-        U: Recurrent weights, (H, 4H).
-        b: Biases, (4H,).
-        h: Hidden state, (H,). Overwritten.
-        c: Cell state, (H,). Overwritten.
-        scratch: At least (5H,). Overwritten.
+        sums: Holds x W + b, 4H values from index `a`, and h U, 4H values from index `q`.
+        a: See `sums`.
+        q: See `sums`.
+        state: Holds h and, behind it, c, H values each, from index `at`. Overwritten.
+        at: See `state`.
+        H: Number of units.
     """
-    H = h.shape[0]
-    z = scratch[: 4 * H]
-    squashed = scratch[4 * H : 5 * H]
-    for j in range(4 * H):
-        z[j] = b[j]
-    accumulate(x, W, z)
-    accumulate(h, U, z)
-    sigmoid(z[: 2 * H])
-    tanh(z[2 * H : 3 * H])
-    sigmoid(z[3 * H :])
-    for j in range(H):
-        c[j] = z[H + j] * c[j] + z[j] * z[2 * H + j]
-        squashed[j] = c[j]
-    tanh(squashed)
-    for j in range(H):
-        h[j] = z[3 * H + j] * squashed[j]
+    for j in range(0, H, LANES):
+        i = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+        f = sigmoid_of(load(sums, a + H + j) + load(sums, q + H + j))
+        g = tanh_of(load(sums, a + 2 * H + j) + load(sums, q + 2 * H + j))
+        o = sigmoid_of(load(sums, a + 3 * H + j) + load(sums, q + 3 * H + j))
+        c = fma(f, load_first(state, at + H + j, H - j), i * g)
+        store_first(state, at + H + j, c, H - j)
+        store_first(state, at + j, o * tanh_of(c), H - j)
 
 
 @kernel

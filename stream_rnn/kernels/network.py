@@ -1,179 +1,139 @@
-"""A stack of cells and a dense readout as flat arrays: one compiled step for every architecture.
+"""A stack of cells and a dense readout, stepped in place: one compiled step for every architecture.
 
-Plan (int64), one row a layer and a last row for the readout, columns as named below. Weights, state and
-scratch are flat float32 buffers; a layer's weights stand together in the order of `WEIGHTS`, row-major.
+What a step adds up: a = b + x W over the inputs and, apart from it, q = h U over the units; a cell sees a + q.
+So q can be computed before the sample is there (`prepare`), and the bits are the same.
 """
-
-from collections.abc import Callable, Sequence
-
-import numpy as np
 
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import activate
-from stream_rnn.kernels.elman import elman_step
-from stream_rnn.kernels.gru import gru_step
-from stream_rnn.kernels.linear import accumulate
-from stream_rnn.kernels.lstm import lstm_step
+from stream_rnn.kernels.elman import elman_update
+from stream_rnn.kernels.engine import (
+    A_AT,
+    ACTIVATION,
+    B_U,
+    INPUTS,
+    KIND,
+    LAYERS,
+    Q_AT,
+    RECURRENT_SUMS,
+    RESET_AT,
+    STATE_AT,
+    SUMS,
+    U_N,
+    UNITS,
+    B,
+    U,
+    W,
+    fields,
+    layer_row,
+)
+from stream_rnn.kernels.gru import gru_reset, gru_update
+from stream_rnn.kernels.lstm import lstm_update
+from stream_rnn.kernels.packed import padded, product
+from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
 from stream_rnn.sample import F32, I64
 
-ELMAN_TANH, ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, READOUT = range(6)
-KIND, INPUTS, UNITS, WEIGHTS_AT, STATE_AT, ACTIVATION = range(6)
-COLUMNS = 6
 
-Shape = tuple[int, ...]
-WEIGHTS: dict[int, Callable[[int, int], dict[str, Shape]]] = {
-    ELMAN_TANH: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
-    ELMAN_RELU: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
-    GRU_RESET_AFTER: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
-    GRU_RESET_BEFORE: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
-    LSTM: lambda D, H: {"W": (D, 4 * H), "U": (H, 4 * H), "b": (4 * H,)},
-    READOUT: lambda D, K: {"W": (D, K), "b": (K,)},
-}
-"""Names and shapes of a layer's arrays in their order in the buffer, by kind, from inputs D and units H."""
-
-STATES = {ELMAN_TANH: 1, ELMAN_RELU: 1, GRU_RESET_AFTER: 1, GRU_RESET_BEFORE: 1, LSTM: 2, READOUT: 0}
-"""State vectors of H values a layer keeps: h, and for the LSTM c behind it."""
-
-SCRATCH_PER_UNIT = 5  # the LSTM's four gates and the tanh of its cell state
-
-
-def layer_size(kind: int, inputs: int, units: int) -> int:
-    """Number of float32 weights of one layer."""
-    return sum(int(np.prod(shape)) for shape in WEIGHTS[kind](inputs, units).values())
-
-
-def make_plan(inputs: int, layers: Sequence[tuple[int, int]], outputs: int, activation: int) -> I64:
-    """Lay out a network.
+@kernel
+def take_in(engine: F32, row: I64, x: F32, x_at: int) -> None:
+    """a = b + x W of one layer, into the engine.
 
     Args:
-        inputs: Number of features D.
-        layers: (kind, units) of each cell, the first takes the features.
-        outputs: Number of outputs K.
-        activation: Code of the readout's activation.
-
-    Returns:
-        The plan, (layers + 1, COLUMNS).
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        row: Of the layer.
+        x: Holds what the layer takes, D values from index `x_at`.
+        x_at: See `x`.
     """
-    plan = np.zeros((len(layers) + 1, COLUMNS), dtype=np.int64)
-    weights_at = state_at = 0
-    for row, (kind, units) in enumerate([*layers, (READOUT, outputs)]):
-        plan[row] = kind, inputs, units, weights_at, state_at, activation if kind == READOUT else 0
-        weights_at += layer_size(kind, inputs, units)
-        state_at += STATES[kind] * units
-        inputs = units
-    return plan
-
-
-def weights_size(plan: I64) -> int:
-    """Number of float32 in the weights buffer of a plan."""
-    kind, inputs, units, weights_at = (int(v) for v in plan[-1, :STATE_AT])
-    return weights_at + layer_size(kind, inputs, units)
-
-
-def state_size(plan: I64) -> int:
-    """Number of float32 in one stream's state."""
-    return int(plan[-1, STATE_AT])
-
-
-def scratch_size(plan: I64) -> int:
-    """Number of float32 of scratch a step needs."""
-    return SCRATCH_PER_UNIT * int(plan[:, UNITS].max())
+    product(engine, row[A_AT], engine, row[B], x, x_at, engine, row[W], row[INPUTS], row[SUMS])
 
 
 @kernel
-def take(weights: F32, start: int, rows: int, columns: int) -> F32:
-    """A matrix (rows, columns) that lies in the flat buffer, without copying."""
-    return weights[start : start + rows * columns].reshape(rows, columns)
+def recur(engine: F32, row: I64, state: F32, at: int) -> None:
+    """q = h U of one layer, into the engine.
+
+    Args:
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        row: Of the layer.
+        state: Holds h of this layer from index `at`.
+        at: See `state`.
+    """
+    product(engine, row[Q_AT], engine, row[B_U], state, at, engine, row[U], row[UNITS], row[RECURRENT_SUMS])
 
 
 @kernel
-def layer_step(plan: I64, layer: int, weights: F32, x: F32, state: F32, scratch: F32) -> None:
-    """Advance one cell of the stack by one sample.
+def update(engine: F32, row: I64, state: F32, at: int) -> None:
+    """h and c of one layer from its sums a and q.
 
     Args:
-        plan: As made by `make_plan`.
-        layer: Which row of the plan.
-        weights: Weights of the network, flat.
-        x: What the layer takes, (D,).
-        state: State of the network, flat. This layer's part is overwritten.
-        scratch: `scratch_size(plan)` values. Overwritten.
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        row: Of the layer.
+        state: Holds h and c of this layer from index `at`. Overwritten.
+        at: See `state`.
     """
-    kind, D, H = plan[layer, KIND], plan[layer, INPUTS], plan[layer, UNITS]
-    at, state_at = plan[layer, WEIGHTS_AT], plan[layer, STATE_AT]
-    h = state[state_at : state_at + H]
+    kind, H, a, q, kept = row[KIND], row[UNITS], row[A_AT], row[Q_AT], row[RESET_AT]
     if kind == LSTM:
-        U_at = at + 4 * D * H
-        b_at = U_at + 4 * H * H
-        c = state[state_at + H : state_at + 2 * H]
-        b = weights[b_at : b_at + 4 * H]
-        lstm_step(x, take(weights, at, D, 4 * H), take(weights, U_at, H, 4 * H), b, h, c, scratch)
+        lstm_update(engine, a, q, state, at, H)
     elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
-        U_at = at + 3 * D * H
-        U_n_at = U_at + 2 * H * H
-        b_at = U_n_at + H * H
-        W, U, U_n = take(weights, at, D, 3 * H), take(weights, U_at, H, 2 * H), take(weights, U_n_at, H, H)
-        b = weights[b_at : b_at + 4 * H]
-        gru_step(x, W, U, U_n, b, kind == GRU_RESET_AFTER, h, scratch)
+        if kind == GRU_RESET_BEFORE:
+            gru_reset(engine, a, q, kept, state, at, H)
+            product(engine, q + 2 * H, engine, row[B_U], engine, kept, engine, row[U_N], H, padded(H))
+        gru_update(engine, a, q, kind == GRU_RESET_AFTER, state, at, H)
     else:
-        U_at = at + D * H
-        b_at = U_at + H * H
-        b = weights[b_at : b_at + H]
-        elman_step(x, take(weights, at, D, H), take(weights, U_at, H, H), b, kind == ELMAN_RELU, h, scratch)
+        elman_update(engine, a, q, kind == ELMAN_RELU, state, at, H)
 
 
 @kernel
-def step(plan: I64, weights: F32, x: F32, state: F32, scratch: F32, y: F32) -> None:
+def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
     """Advance the whole network by one sample, in place.
 
     Args:
-        plan: As made by `make_plan`.
-        weights: Weights, flat, `weights_size(plan)`.
-        x: Features, (D,).
-        state: State of one stream, flat, `state_size(plan)`. Overwritten.
-        scratch: `scratch_size(plan)` values. Overwritten.
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        x: Holds the features, D values from index `x_at`.
+        x_at: See `x`.
+        state: Holds the state of one stream, `state_size(plan)` values from index `state_at`. Overwritten.
+        state_at: See `state`.
         y: Outputs, (K,). Overwritten.
+        prepared: Whether `prepare` was called for this state as it is, and nothing else with this engine since.
     """
-    readout = plan.shape[0] - 1
-    below = x
-    for layer in range(readout):
-        layer_step(plan, layer, weights, below, state, scratch)
-        at = plan[layer, STATE_AT]
-        below = state[at : at + plan[layer, UNITS]]
-    H, K, at = plan[readout, INPUTS], plan[readout, UNITS], plan[readout, WEIGHTS_AT]
-    b_at = at + H * K
-    for k in range(K):
-        y[k] = weights[b_at + k]
-    accumulate(below, take(weights, at, H, K), y)
-    activate(plan[readout, ACTIVATION], y)
+    layers = fields(engine)[LAYERS]
+    for layer in range(layers):
+        row = layer_row(engine, layer)
+        at = state_at + row[STATE_AT]
+        take_in(engine, row, x, x_at)
+        if not prepared:
+            recur(engine, row, state, at)
+        update(engine, row, state, at)
+        x, x_at = state, at
+    row = layer_row(engine, layers)
+    take_in(engine, row, x, x_at)
+    for k in range(y.shape[0]):
+        y[k] = engine[row[A_AT] + k]
+    activate(row[ACTIVATION], y)
 
 
 @kernel
-def run(plan: I64, weights: F32, xs: F32, state: F32, scratch: F32, ys: F32) -> None:
+def prepare(engine: F32, state: F32, state_at: int) -> None:
+    """Compute every layer's h U for the next step of this state, before its sample is there.
+
+    Args:
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        state: Holds the state of one stream from index `state_at`.
+        state_at: See `state`.
+    """
+    for layer in range(fields(engine)[LAYERS]):
+        row = layer_row(engine, layer)
+        recur(engine, row, state, state_at + row[STATE_AT])
+
+
+@kernel
+def run(engine: F32, xs: F32, state: F32, ys: F32) -> None:
     """Step through a sequence of one stream: the same bits as T calls of `step`.
 
     Args:
-        plan: As made by `make_plan`.
-        weights: Weights, flat.
+        engine: As made by `make_engine`. Its scratch is overwritten.
         xs: Features, (T, D).
         state: State of the stream, flat. Overwritten.
-        scratch: `scratch_size(plan)` values. Overwritten.
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        step(plan, weights, xs[t], state, scratch, ys[t])
-
-
-@kernel
-def step_streams(plan: I64, weights: F32, xs: F32, states: F32, scratch: F32, ys: F32) -> None:
-    """Step many streams by one sample each: the same bits as one `step` a stream.
-
-    Args:
-        plan: As made by `make_plan`.
-        weights: Weights, flat.
-        xs: Features, (S, D).
-        states: States, (S, `state_size(plan)`). Overwritten.
-        scratch: `scratch_size(plan)` values. Overwritten.
-        ys: Outputs, (S, K). Overwritten.
-    """
-    for s in range(xs.shape[0]):
-        step(plan, weights, xs[s], states[s], scratch, ys[s])
+        step(engine, xs[t], 0, state, 0, ys[t], prepared=False)

@@ -12,9 +12,10 @@ from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32
 
 
+@kernel
 def padded(columns: int) -> int:
     """Columns of a packed matrix: whole vectors."""
-    return -(-columns // LANES) * LANES
+    return (columns + LANES - 1) // LANES * LANES
 
 
 def pack(W: F32) -> F32:

@@ -26,12 +26,14 @@ __all__ = [
 
 @kernel
 def _load(array: F32, at: int) -> Vector:
-    return array[at]
+    value: Vector = array[at]
+    return value
 
 
 @kernel
 def _load_first(array: F32, at: int, n: int) -> Vector:
-    return array[at]
+    value: Vector = array[at]
+    return value
 
 
 @kernel

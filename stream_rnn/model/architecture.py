@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
-from stream_rnn.kernels import activations, network
+from stream_rnn.kernels import activations, plan
 from stream_rnn.sample import I64
 
 CellName: TypeAlias = Literal["elman", "gru", "lstm"]
@@ -38,10 +38,10 @@ class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def kind(self) -> int:
         """The kernels' code for this cell and variant."""
         if self.cell == "elman":
-            return network.ELMAN_RELU if self.activation == "relu" else network.ELMAN_TANH
+            return plan.ELMAN_RELU if self.activation == "relu" else plan.ELMAN_TANH
         if self.cell == "gru":
-            return network.GRU_RESET_BEFORE if self.reset == "before" else network.GRU_RESET_AFTER
-        return network.LSTM
+            return plan.GRU_RESET_BEFORE if self.reset == "before" else plan.GRU_RESET_AFTER
+        return plan.LSTM
 
     def __str__(self) -> str:
         variant = ""
@@ -68,9 +68,9 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     readout: Readout = "linear"
 
     def plan(self) -> I64:
-        """The kernels' layout of this network."""
+        """The kernels' layout of this plan."""
         layers = [(layer.kind, layer.units) for layer in self.layers]
-        return network.make_plan(self.inputs, layers, self.outputs, READOUTS[self.readout])
+        return plan.make_plan(self.inputs, layers, self.outputs, READOUTS[self.readout])
 
     def __str__(self) -> str:
         layers = ", ".join(str(layer) for layer in self.layers)

@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError
-from stream_rnn.kernels.network import INPUTS, KIND, UNITS, WEIGHTS, WEIGHTS_AT, weights_size
+from stream_rnn.kernels.plan import arrays, weights_size
 from stream_rnn.model.architecture import Architecture, Count
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.sample import F32
@@ -116,14 +116,10 @@ class Model(msgspec.Struct, frozen=True):
 def split_weights(architecture: Architecture, flat: F32) -> dict[str, F32]:
     """The flat weights as named views: `layers.0.W`, ..., `readout.b`."""
     plan = architecture.plan()
-    named = {}
+    named: dict[str, F32] = {}
     for i, row in enumerate(plan):
         owner = "readout" if i == len(plan) - 1 else f"layers.{i}"
-        at = int(row[WEIGHTS_AT])
-        for name, shape in WEIGHTS[int(row[KIND])](int(row[INPUTS]), int(row[UNITS])).items():
-            size = int(np.prod(shape))
-            named[f"{owner}.{name}"] = flat[at : at + size].reshape(shape)
-            at += size
+        named |= {f"{owner}.{name}": array for name, array in arrays(row, flat).items()}
     return named
 
 

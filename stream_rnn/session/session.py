@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.predictor import Memory, Predictor
+from stream_rnn.memory import Memory
+from stream_rnn.predictor import Predictor
 from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Counters, Rules

@@ -14,6 +14,8 @@ import numpy as np
 
 from stream_rnn.errors import StreamRnnError
 from stream_rnn.kernels import network
+from stream_rnn.kernels import plan as layout
+from stream_rnn.kernels.engine import make_engine
 from stream_rnn.model.architecture import Architecture, CellName, Layer, Readout
 from stream_rnn.model.model import Card, Channel, Model
 from stream_rnn.predictor import with_golden
@@ -223,14 +225,14 @@ class _Run:
     def _validate(self, weights: F32) -> float:
         """Mean R2 over the validation rows as continuous streams, each state warmed by the rows before."""
         truth, predicted = [], []
-        scratch = np.zeros(network.scratch_size(self._plan), dtype=np.float32)
+        engine = make_engine(self._plan, weights)
         for first, end in runs(self._data.validation, self._data.spans):
             start = max(first - self._warm, self._span_start(first))
             for phase in range(self._bin):
                 rows = np.arange(start + phase, end, self._bin)
                 ys = np.empty((len(rows), self._data.y.shape[1]), dtype=np.float32)
-                state = np.zeros(network.state_size(self._plan), dtype=np.float32)
-                network.run(self._plan, weights, self._inputs[rows], state, scratch, ys)
+                state = np.zeros(layout.state_size(self._plan), dtype=np.float32)
+                network.run(engine, self._inputs[rows], state, ys)
                 truth.append(self._data.y[rows[rows >= first]])
                 predicted.append(ys[rows >= first])
         return float(np.nanmean(r2(np.concatenate(truth), np.concatenate(predicted))))
@@ -261,11 +263,11 @@ def _target_scale(data: Data, readout: Readout) -> tuple[F32, F32]:
 
 def initial_weights(plan: I64, weight_decay: float, rng: np.random.Generator) -> tuple[F32, F32]:
     """Weights and biases uniform within 1 / sqrt(H) of zero, and the decay of each: none for biases."""
-    weights = np.zeros(network.weights_size(plan), dtype=np.float32)
+    weights = np.zeros(layout.weights_size(plan), dtype=np.float32)
     decay = np.zeros_like(weights)
     for row, values, decays in zip(plan, views(plan, weights), views(plan, decay), strict=True):
-        readout = row[network.KIND] == network.READOUT
-        bound = 1.0 / np.sqrt(row[network.INPUTS if readout else network.UNITS])
+        readout = row[layout.KIND] == layout.READOUT
+        bound = 1.0 / np.sqrt(row[layout.INPUTS if readout else layout.UNITS])
         for name, array in values.items():
             array[:] = rng.uniform(-bound, bound, array.shape)
             decays[name][:] = 0.0 if name == "b" else weight_decay

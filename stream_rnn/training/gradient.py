@@ -14,7 +14,7 @@ from stream_rnn.kernels.elman import elman_backward, elman_forward
 from stream_rnn.kernels.gru import gru_backward, gru_forward
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.lstm import lstm_backward, lstm_forward
-from stream_rnn.kernels.network import (
+from stream_rnn.kernels.plan import (
     ACTIVATION,
     ELMAN_RELU,
     GRU_RESET_AFTER,

@@ -1,0 +1,125 @@
+"""A network packed for stepping: one aligned buffer holds a table, the weights and the scratch.
+
+So a kernel takes one argument for all of it. The table in front is int64: the fields named below, then a row a
+layer and one for the readout. All places are indices of float32 in the buffer.
+"""
+
+import numpy as np
+
+from stream_rnn.kernels import plan as layout
+from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels.packed import pack, padded
+from stream_rnn.kernels.vector import LANES
+from stream_rnn.sample import F32, I64
+
+LAYERS, OWN_AT, TICKET = range(3)
+"""Number of cells; where the caller keeps what is its own; a count of the caller's, of what it prepared."""
+FIELDS = 4
+
+KIND, INPUTS, UNITS, STATE_AT, ACTIVATION, SUMS, RECURRENT_SUMS = range(7)
+"""Columns: as in a plan; and the number of sums, padded, that the inputs and the units add to."""
+W, U, U_N, B, B_U = range(7, 12)
+"""Columns: packed weights, and where the sums start."""
+A_AT, Q_AT, RESET_AT = range(12, 15)
+"""Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
+COLUMNS = 15
+
+GATES = {
+    layout.ELMAN_TANH: 1,
+    layout.ELMAN_RELU: 1,
+    layout.GRU_RESET_AFTER: 3,
+    layout.GRU_RESET_BEFORE: 3,
+    layout.LSTM: 4,
+    layout.READOUT: 1,
+}
+"""Sums a unit needs of its inputs."""
+RECURRENT_GATES = GATES | {layout.GRU_RESET_BEFORE: 2, layout.READOUT: 0}
+"""Sums a unit needs of h, before its update begins."""
+
+LINE = 16  # float32 of a cache line, and of the widest vector
+
+
+def make_engine(plan: I64, weights: F32, own: int = 0) -> F32:
+    """Pack a network.
+
+    Args:
+        plan: As made by `make_plan`.
+        weights: Weights, flat, `weights_size(plan)`.
+        own: Number of float32 to keep for the caller.
+
+    Returns:
+        The engine. Steps write into its scratch: not two at a time.
+    """
+    table = np.zeros((len(plan), COLUMNS), dtype=np.int64)
+    parts = _Parts(2 * (FIELDS + table.size))
+    for row, layer in zip(table, plan, strict=True):
+        _pack_layer(row, layer, weights, parts)
+    own_at = parts.put(np.zeros(own, dtype=np.float32))
+    head = np.concatenate([np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64), table.reshape(-1)])
+    return parts.joined(head.view(np.float32))
+
+
+class _Parts:
+    """What goes into an engine behind its table, each part at the beginning of a cache line."""
+
+    def __init__(self, head: int) -> None:
+        self._arrays: list[tuple[int, F32]] = []
+        self._end = _whole(head, LINE)
+
+    def put(self, values: F32) -> int:
+        """Add a part; its index in the engine."""
+        at = self._end
+        self._arrays.append((at, values.reshape(-1)))
+        self._end += _whole(values.size, LINE)
+        return at
+
+    def joined(self, head: F32) -> F32:
+        """All of it in one aligned array."""
+        room = np.zeros(self._end + LINE, dtype=np.float32)
+        first = -(room.ctypes.data // room.itemsize) % LINE
+        engine = room[first : first + self._end]
+        for at, values in ((0, head), *self._arrays):
+            engine[at : at + values.size] = values
+        return engine
+
+
+def _pack_layer(row: I64, layer: I64, weights: F32, parts: _Parts) -> None:
+    """Put one layer's weights and scratch into the engine, and their places into its row of the table."""
+    kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
+    arrays = layout.arrays(layer, weights)
+    sums, recurrent_sums = GATES[kind] * H, RECURRENT_GATES[kind] * H
+    row[KIND], row[INPUTS], row[UNITS] = kind, layer[layout.INPUTS], H
+    row[STATE_AT], row[ACTIVATION] = layer[layout.STATE_AT], layer[layout.ACTIVATION]
+    row[SUMS], row[RECURRENT_SUMS] = padded(sums), padded(recurrent_sums)
+    row[W], row[B] = parts.put(pack(arrays["W"])), parts.put(_padded(arrays["b"][:sums]))
+    if kind != layout.READOUT:
+        recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)
+        if kind == layout.GRU_RESET_AFTER:
+            recurrent, b_u[2 * H :] = np.hstack([recurrent, arrays["U_n"]]), arrays["b"][3 * H :]
+        row[U], row[B_U] = parts.put(pack(recurrent)), parts.put(_padded(b_u))
+    if kind == layout.GRU_RESET_BEFORE:
+        row[U_N], row[RESET_AT] = parts.put(pack(arrays["U_n"])), parts.put(np.zeros(H, dtype=np.float32))
+    # An update loads whole vectors from each gate's first sum on: the last reaches behind the last gate.
+    scratch = np.zeros(padded(sums) + LANES, dtype=np.float32)
+    row[A_AT], row[Q_AT] = parts.put(scratch), parts.put(scratch)
+
+
+def _padded(values: F32) -> F32:
+    return np.pad(values, (0, padded(len(values)) - len(values)))
+
+
+def _whole(size: int, unit: int) -> int:
+    return -(-size // unit) * unit
+
+
+@kernel
+def fields(engine: F32) -> I64:
+    """The fields in front of the table: LAYERS, OWN_AT, TICKET."""
+    return engine[: 2 * FIELDS].view(np.int64)
+
+
+@kernel
+def layer_row(engine: F32, layer: int) -> I64:
+    """A layer's row of the table, (COLUMNS,); the readout's is the last."""
+    at = 2 * (FIELDS + layer * COLUMNS)
+    return engine[at : at + 2 * COLUMNS].view(np.int64)

@@ -1,0 +1,83 @@
+"""Where a network's weights and states lie: a small integer table that every other room reads.
+
+One row a layer and a last row for the readout, columns as named below. Weights and states are flat float32
+buffers; a layer's weights stand together in the order of `WEIGHTS`, row-major. This is the order of model files
+and of training; `engine` packs it anew for stepping.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from stream_rnn.sample import F32, I64
+
+ELMAN_TANH, ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, READOUT = range(6)
+KIND, INPUTS, UNITS, WEIGHTS_AT, STATE_AT, ACTIVATION = range(6)
+COLUMNS = 6
+
+Shape = tuple[int, ...]
+WEIGHTS: dict[int, Callable[[int, int], dict[str, Shape]]] = {
+    ELMAN_TANH: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
+    ELMAN_RELU: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
+    GRU_RESET_AFTER: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
+    GRU_RESET_BEFORE: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
+    LSTM: lambda D, H: {"W": (D, 4 * H), "U": (H, 4 * H), "b": (4 * H,)},
+    READOUT: lambda D, K: {"W": (D, K), "b": (K,)},
+}
+"""Names and shapes of a layer's arrays in their order in the buffer, by kind, from inputs D and units H."""
+
+STATES = {ELMAN_TANH: 1, ELMAN_RELU: 1, GRU_RESET_AFTER: 1, GRU_RESET_BEFORE: 1, LSTM: 2, READOUT: 0}
+"""State vectors of H values a layer keeps: h, and for the LSTM c behind it."""
+
+
+def layer_size(kind: int, inputs: int, units: int) -> int:
+    """Number of float32 weights of one layer."""
+    return sum(int(np.prod(shape)) for shape in WEIGHTS[kind](inputs, units).values())
+
+
+def make_plan(inputs: int, layers: Sequence[tuple[int, int]], outputs: int, activation: int) -> I64:
+    """Lay out a network.
+
+    Args:
+        inputs: Number of features D.
+        layers: (kind, units) of each cell, the first takes the features.
+        outputs: Number of outputs K.
+        activation: Code of the readout's activation.
+
+    Returns:
+        The plan, (layers + 1, COLUMNS).
+    """
+    plan = np.zeros((len(layers) + 1, COLUMNS), dtype=np.int64)
+    weights_at = state_at = 0
+    for row, (kind, units) in enumerate([*layers, (READOUT, outputs)]):
+        plan[row] = kind, inputs, units, weights_at, state_at, activation if kind == READOUT else 0
+        weights_at += layer_size(kind, inputs, units)
+        state_at += STATES[kind] * units
+        inputs = units
+    return plan
+
+
+def weights_size(plan: I64) -> int:
+    """Number of float32 in the weights buffer of a plan."""
+    kind, inputs, units, weights_at = (int(v) for v in plan[-1, :STATE_AT])
+    return weights_at + layer_size(kind, inputs, units)
+
+
+def state_size(plan: I64) -> int:
+    """Number of float32 in one stream's state."""
+    return int(plan[-1, STATE_AT])
+
+
+def arrays(row: I64, weights: F32) -> dict[str, F32]:
+    """One layer's arrays by name, as views of the flat weights.
+
+    Args:
+        row: Of the plan.
+        weights: Weights, flat.
+    """
+    at, named = int(row[WEIGHTS_AT]), {}
+    for name, shape in WEIGHTS[int(row[KIND])](int(row[INPUTS]), int(row[UNITS])).items():
+        size = int(np.prod(shape))
+        named[name] = weights[at : at + size].reshape(shape)
+        at += size
+    return named
