@@ -1,4 +1,4 @@
-"""A vector of LANES float32 as a type of numba's, in LLVM IR, so that kernels read as equations.
+"""Vectors of float32 as types of numba's, in LLVM IR, so that kernels read as equations.
 
 Numba and LLVM have no types for what passes between them here: hence `Any`, in this room and in `_panel`.
 """
@@ -18,28 +18,32 @@ from numba.extending import intrinsic, lower_builtin, register_model
 from stream_rnn.kernels._lanes import lanes
 
 LANES = lanes()
+WIDE = 4 * LANES if LANES > 1 else 1
+"""Lanes of a wide vector: four registers, whose chains of operations run side by side."""
 Vector: TypeAlias = np.float32
-"""What a kernel's annotation calls LANES values."""
+"""What a kernel's annotation calls LANES values, or WIDE."""
 
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
+ALIGN = ir.Constant(ir.IntType(32), 4)
 
 
 class VectorType(types.Type):
-    """LANES float32 in one register."""
+    """So many float32."""
 
-    def __init__(self) -> None:
-        super().__init__(name=f"Vector({LANES})")
+    def __init__(self, width: int) -> None:
+        self.width = width
+        super().__init__(name=f"Vector({width})")
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: VectorType) -> None:
-        super().__init__(manager, kind, VECTOR)  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, ir.VectorType(FLOAT, kind.width))  # type: ignore[no-untyped-call]
 
 
-vector = VectorType()
+vector, wide = VectorType(LANES), VectorType(WIDE)
 
 
 def builtin(typed: Callable[..., Any]) -> Any:
@@ -73,12 +77,17 @@ def spread(builder: ir.IRBuilder, value: ir.Value, width: int = LANES) -> ir.Val
 
 def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a b + c, rounded once."""
-    function = declared(builder, f"fma.v{LANES}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+    function = declared(builder, f"fma.v{a.type.count}f32", a.type, a.type, a.type, a.type)
     return builder.call(function, [a, b, c])
 
 
+def _whole_or_part(builder: ir.IRBuilder, n: ir.Value) -> Any:
+    """Two branches: a whole vector, or its first n lanes. A masked store costs tens of cycles on some processors."""
+    return builder.if_else(builder.icmp_signed(">=", n, ir.Constant(INT, LANES)), likely=True)
+
+
 def _first_lanes(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
-    """Mask of the first n lanes; all, where there are more."""
+    """Mask of the first n lanes."""
     order = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
     return builder.icmp_signed(">", spread(builder, n), order)
 
@@ -93,23 +102,58 @@ def load(_: Any, array: types.Array, at: types.Integer) -> Any:
 
 
 @builtin
+def load_wide(_: Any, array: types.Array, at: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        kind = ir.VectorType(FLOAT, WIDE)
+        return builder.load(address(builder, base, values[1], kind), align=4)
+
+    return wide(array, types.intp), generate
+
+
+@builtin
 def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base = data(context, builder, signature.args[0], values[0])
-        builder.store(values[2], address(builder, base, values[1]), align=4)
+        builder.store(values[2], address(builder, base, values[1], values[2].type), align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector), generate
+    return types.void(array, types.intp, value), generate
+
+
+@builtin
+def integer(_: Any, array: types.Array, at: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        return builder.load(address(builder, base, values[1], INT), align=4)
+
+    return types.int64(array, types.intp), generate
+
+
+@builtin
+def set_integer(_: Any, array: types.Array, at: types.Integer, value: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        builder.store(values[2], address(builder, base, values[1], INT), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), generate
 
 
 @builtin
 def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kinds = (VECTOR, ir.PointerType(), ir.IntType(32), MASK, VECTOR)
-        function = declared(builder, f"masked.load.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
-        mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
-        return builder.call(function, [where, ir.Constant(ir.IntType(32), 4), mask, zero])
+        got = cgutils.alloca_once(builder, VECTOR)
+        with _whole_or_part(builder, values[2]) as (whole, part):
+            with whole:
+                builder.store(builder.load(where, align=4), got)
+            with part:
+                kinds = (VECTOR, ir.PointerType(), ir.IntType(32), MASK, VECTOR)
+                function = declared(builder, f"masked.load.v{LANES}f32.p0", *kinds)
+                mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
+                builder.store(builder.call(function, [where, ALIGN, mask, zero]), got)
+        return builder.load(got)
 
     return vector(array, types.intp, types.intp), generate
 
@@ -117,11 +161,14 @@ def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) 
 @builtin
 def store_first(_: Any, array: types.Array, at: types.Integer, value: VectorType, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kinds = (ir.VoidType(), VECTOR, ir.PointerType(), ir.IntType(32), MASK)
-        function = declared(builder, f"masked.store.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
-        align = ir.Constant(ir.IntType(32), 4)
-        builder.call(function, [values[2], where, align, _first_lanes(builder, values[3])])
+        with _whole_or_part(builder, values[3]) as (whole, part):
+            with whole:
+                builder.store(values[2], where, align=4)
+            with part:
+                kinds = (ir.VoidType(), VECTOR, ir.PointerType(), ir.IntType(32), MASK)
+                function = declared(builder, f"masked.store.v{LANES}f32.p0", *kinds)
+                builder.call(function, [values[2], where, ALIGN, _first_lanes(builder, values[3])])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, types.intp), generate
@@ -137,22 +184,41 @@ def splat(_: Any, value: types.Float) -> Any:
 
 
 @builtin
+def like(_: Any, value: VectorType, number: types.Float) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        return spread(builder, values[1], values[0].type.count)
+
+    return value(value, types.float32), generate
+
+
+@builtin
+def total(_: Any, value: VectorType) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        add = declared(builder, f"vector.reduce.fadd.v{LANES}f32", FLOAT, FLOAT, VECTOR)
+        return builder.call(add, [ir.Constant(FLOAT, 0.0), values[0]])
+
+    return types.float32(value), generate
+
+
+@builtin
 def fma(_: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         del context, signature
         return multiply_add(builder, *values)
 
-    return vector(a, b, c), generate
+    return a(a, b, c), generate
 
 
 @builtin
 def at_most(_: Any, value: VectorType, limit: VectorType) -> Any:
-    return vector(value, limit), _chosen(">")
+    return value(value, limit), _chosen(">")
 
 
 @builtin
 def at_least(_: Any, value: VectorType, limit: VectorType) -> Any:
-    return vector(value, limit), _chosen("<")
+    return value(value, limit), _chosen("<")
 
 
 def _chosen(comparison: str) -> Callable[..., ir.Value]:
@@ -173,7 +239,7 @@ def _operator(sign: Callable[..., object], instruction: str) -> None:
         del context, signature
         return getattr(builder, instruction)(*values)
 
-    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(vector, vector, vector)]})
+    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(kind, kind, kind) for kind in (vector, wide)]})
     infer_global(sign)(template)
     lower_builtin(sign, VectorType, VectorType)(generate)
 

@@ -2,15 +2,18 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.vector import (
     LANES,
     Vector,
+    WIDE,
     at_least,
     at_most,
     fma,
+    like,
     load_first,
-    splat,
+    load_wide,
+    store,
     store_first,
 )
 from stream_rnn.sample import F32
@@ -38,74 +41,98 @@ HALF = np.float32(0.5)
 ZERO = np.float32(0.0)
 
 
-@kernel
+@hot
 def tanh_of(x: Vector) -> Vector:
     """tanh(x)."""
-    x = at_most(x, splat(CLAMP))
-    x = at_least(x, splat(-CLAMP))
+    x = at_most(x, like(x, CLAMP))
+    x = at_least(x, like(x, -CLAMP))
     u = x * x
-    top = fma(u, splat(P6), splat(P5))
-    top = fma(u, top, splat(P4))
-    top = fma(u, top, splat(P3))
-    top = fma(u, top, splat(P2))
-    top = fma(u, top, splat(P1))
-    top = fma(u, top, splat(P0))
-    bottom = fma(u, splat(Q3), splat(Q2))
-    bottom = fma(u, bottom, splat(Q1))
-    bottom = fma(u, bottom, splat(Q0))
+    top = fma(u, like(x, P6), like(x, P5))
+    top = fma(u, top, like(x, P4))
+    top = fma(u, top, like(x, P3))
+    top = fma(u, top, like(x, P2))
+    top = fma(u, top, like(x, P1))
+    top = fma(u, top, like(x, P0))
+    bottom = fma(u, like(x, Q3), like(x, Q2))
+    bottom = fma(u, bottom, like(x, Q1))
+    bottom = fma(u, bottom, like(x, Q0))
     return x * top / bottom
 
 
-@kernel
+@hot
 def sigmoid_of(x: Vector) -> Vector:
     """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
-    half = splat(HALF)
+    half = like(x, HALF)
     return fma(half, tanh_of(half * x), half)
 
 
-@kernel
+@hot
 def relu_of(x: Vector) -> Vector:
     """max(x, 0)."""
-    return at_least(x, splat(ZERO))
+    return at_least(x, like(x, ZERO))
 
 
-@kernel
-def tanh(v: F32) -> None:
+@hot
+def tanh(v: F32, at: int, n: int) -> None:
     """v = tanh(v), in place.
 
     Args:
-        v: Values, (N,). Overwritten.
+        v: Holds n values from index `at`. Overwritten.
+        at: See `v`.
+        n: See `v`.
     """
-    N = v.shape[0]
-    for j in range(0, N, LANES):
-        store_first(v, j, tanh_of(load_first(v, j, N - j)), N - j)
+    whole = n // WIDE * WIDE
+    for j in range(at, at + whole, WIDE):
+        store(v, j, tanh_of(load_wide(v, j)))
+    for j in range(whole, n, LANES):
+        store_first(v, at + j, tanh_of(load_first(v, at + j, n - j)), n - j)
 
 
-@kernel
-def sigmoid(v: F32) -> None:
+@hot
+def sigmoid(v: F32, at: int, n: int) -> None:
     """v = sigmoid(v), in place.
 
     Args:
-        v: Values, (N,). Overwritten.
+        v: Holds n values from index `at`. Overwritten.
+        at: See `v`.
+        n: See `v`.
     """
-    N = v.shape[0]
-    for j in range(0, N, LANES):
-        store_first(v, j, sigmoid_of(load_first(v, j, N - j)), N - j)
+    whole = n // WIDE * WIDE
+    for j in range(at, at + whole, WIDE):
+        store(v, j, sigmoid_of(load_wide(v, j)))
+    for j in range(whole, n, LANES):
+        store_first(v, at + j, sigmoid_of(load_first(v, at + j, n - j)), n - j)
 
 
-@kernel
-def relu(v: F32) -> None:
+@hot
+def add(v: F32, at: int, w: F32, w_at: int, n: int) -> None:
+    """v = v + w, in place.
+
+    Args:
+        v: Holds n values from index `at`. Overwritten.
+        at: See `v`.
+        w: Holds n values from index `w_at`.
+        w_at: See `w`.
+        n: See `v`.
+    """
+    for j in range(0, n, LANES):
+        store_first(v, at + j, load_first(v, at + j, n - j) + load_first(w, w_at + j, n - j), n - j)
+
+
+@hot
+def relu(v: F32, at: int, n: int) -> None:
     """v = max(v, 0), in place.
 
     Args:
-        v: Values, (N,). Overwritten.
+        v: Holds n values from index `at`. Overwritten.
+        at: See `v`.
+        n: See `v`.
     """
-    N = v.shape[0]
-    for j in range(0, N, LANES):
-        store_first(v, j, relu_of(load_first(v, j, N - j)), N - j)
+    for j in range(0, n, LANES):
+        store_first(v, at + j, relu_of(load_first(v, at + j, n - j)), n - j)
 
 
-@kernel
+@hot
 def softmax(v: F32) -> None:
     """v = exp(v) / sum(exp(v)), in place, shifted by the largest value so that nothing overflows.
 
@@ -123,7 +150,7 @@ def softmax(v: F32) -> None:
         v[i] /= total
 
 
-@kernel
+@hot
 def activate(code: int, v: F32) -> None:
     """Apply the readout's activation in place.
 
@@ -132,8 +159,8 @@ def activate(code: int, v: F32) -> None:
         v: Values, (N,). Overwritten.
     """
     if code == TANH:
-        tanh(v)
+        tanh(v, 0, v.shape[0])
     elif code == SIGMOID:
-        sigmoid(v)
+        sigmoid(v, 0, v.shape[0])
     elif code == SOFTMAX:
         softmax(v)
