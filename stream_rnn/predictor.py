@@ -54,7 +54,7 @@ class Predictor:
         self.inputs = model.card.architecture.inputs
         self.outputs = model.card.architecture.outputs
         self.shape = Shape.of(model)
-        self._stepper = make_stepper(model, next(_made) * _TICKETS)
+        self.stepper = make_stepper(model, next(_made) * _TICKETS)
         self._batch = make_batch(model.card.architecture.plan())
         self._memories = Memories(self.shape)
         self._streams: dict[str, int] = {}  # where each one's memory lies
@@ -85,7 +85,7 @@ class Predictor:
         Returns:
             `Outcome` bits.
         """
-        return advance(self._stepper, memory, at, x, y)
+        return advance(self.stepper, memory, at, x, y)
 
     def advance_many(self, memory: F32, places: I64, N: int, X: F32, Y: F32, outcomes: I64) -> None:
         """One step each of N different streams, the same bits as N calls of `advance`, and without checks too.
@@ -98,14 +98,14 @@ class Predictor:
             Y: Outputs, (>= N, K). Overwritten.
             outcomes: `Outcome` bits, (>= N,). Overwritten.
         """
-        advance_many(self._stepper, self._batch, memory, places, N, X, Y, outcomes)
+        advance_many(self.stepper, self._batch, memory, places, N, X, Y, outcomes)
 
     def prepare(self, memory: F32, at: int) -> None:
         """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.
 
         Worth it where the stream's next sample comes later than this takes, and no other stream's before.
         """
-        prepare(self._stepper, memory, at)
+        prepare(self.stepper, memory, at)
 
     def step(self, x: ArrayLike, stream: str = "", out: F32 | None = None) -> F32:
         """Advance a stream by one sample.
@@ -126,7 +126,7 @@ class Predictor:
         at = self._streams.get(stream, -1)
         y = np.empty(self.outputs, _F32) if out is None else out
         try:
-            if at >= 0 and advance(self._stepper, self._memories.data, at, x, y) >= 0:  # type: ignore[arg-type]
+            if at >= 0 and advance(self.stepper, self._memories.data, at, x, y) >= 0:  # type: ignore[arg-type]
                 return y
         except TypeError:  # not contiguous float32: the compiled step takes nothing else
             pass
@@ -161,7 +161,7 @@ class Predictor:
             raise SampleError("width", f"samples: expected (T, {self.inputs}), got shape {samples.shape}")
         ys = np.empty((len(samples), self.outputs), dtype=np.float32)
         at = self._place(stream)
-        advance_run(self._stepper, self._memories.data, at, samples, ys)
+        advance_run(self.stepper, self._memories.data, at, samples, ys)
         return ys
 
     def step_many(self, xs: ArrayLike, streams: Sequence[str]) -> F32:

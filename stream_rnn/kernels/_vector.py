@@ -1,4 +1,4 @@
-"""Vectors of float32 as types of numba's, in LLVM IR, so that kernels read as equations.
+"""A vector of LANES float32 as a type of numba's, in LLVM IR, so that kernels read as equations.
 
 Numba and LLVM have no types for what passes between them here: hence `Any`, in this room and in `_panel`.
 """
@@ -18,10 +18,8 @@ from numba.extending import intrinsic, lower_builtin, register_model
 from stream_rnn.kernels._lanes import lanes
 
 LANES = lanes()
-WIDE = 4 * LANES if LANES > 1 else 1
-"""Lanes of a wide vector: four registers, whose chains of operations run side by side."""
 Vector: TypeAlias = np.float32
-"""What a kernel's annotation calls LANES values, or WIDE."""
+"""What a kernel's annotation calls LANES values."""
 
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
@@ -30,20 +28,19 @@ ALIGN = ir.Constant(ir.IntType(32), 4)
 
 
 class VectorType(types.Type):
-    """So many float32."""
+    """LANES float32 in one register."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
-        super().__init__(name=f"Vector({width})")
+    def __init__(self) -> None:
+        super().__init__(name=f"Vector({LANES})")
 
 
 @register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager: Any, kind: VectorType) -> None:
-        super().__init__(manager, kind, ir.VectorType(FLOAT, kind.width))  # type: ignore[no-untyped-call]
+        super().__init__(manager, kind, VECTOR)  # type: ignore[no-untyped-call]
 
 
-vector, wide = VectorType(LANES), VectorType(WIDE)
+vector = VectorType()
 
 
 def builtin(typed: Callable[..., Any]) -> Any:
@@ -102,20 +99,10 @@ def load(_: Any, array: types.Array, at: types.Integer) -> Any:
 
 
 @builtin
-def load_wide(_: Any, array: types.Array, at: types.Integer) -> Any:
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        base = data(context, builder, signature.args[0], values[0])
-        kind = ir.VectorType(FLOAT, WIDE)
-        return builder.load(address(builder, base, values[1], kind), align=4)
-
-    return wide(array, types.intp), generate
-
-
-@builtin
 def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base = data(context, builder, signature.args[0], values[0])
-        builder.store(values[2], address(builder, base, values[1], values[2].type), align=4)
+        builder.store(values[2], address(builder, base, values[1]), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value), generate
@@ -184,15 +171,6 @@ def splat(_: Any, value: types.Float) -> Any:
 
 
 @builtin
-def like(_: Any, value: VectorType, number: types.Float) -> Any:
-    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        del context, signature
-        return spread(builder, values[1], values[0].type.count)
-
-    return value(value, types.float32), generate
-
-
-@builtin
 def total(_: Any, value: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         del context, signature
@@ -239,7 +217,7 @@ def _operator(sign: Callable[..., object], instruction: str) -> None:
         del context, signature
         return getattr(builder, instruction)(*values)
 
-    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(kind, kind, kind) for kind in (vector, wide)]})
+    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(vector, vector, vector)]})
     infer_global(sign)(template)
     lower_builtin(sign, VectorType, VectorType)(generate)
 

@@ -6,14 +6,11 @@ from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.vector import (
     LANES,
     Vector,
-    WIDE,
     at_least,
     at_most,
     fma,
-    like,
     load_first,
-    load_wide,
-    store,
+    splat,
     store_first,
 )
 from stream_rnn.sample import F32
@@ -44,92 +41,68 @@ ZERO = np.float32(0.0)
 @hot
 def tanh_of(x: Vector) -> Vector:
     """tanh(x)."""
-    x = at_most(x, like(x, CLAMP))
-    x = at_least(x, like(x, -CLAMP))
+    x = at_most(x, splat(CLAMP))
+    x = at_least(x, splat(-CLAMP))
     u = x * x
-    top = fma(u, like(x, P6), like(x, P5))
-    top = fma(u, top, like(x, P4))
-    top = fma(u, top, like(x, P3))
-    top = fma(u, top, like(x, P2))
-    top = fma(u, top, like(x, P1))
-    top = fma(u, top, like(x, P0))
-    bottom = fma(u, like(x, Q3), like(x, Q2))
-    bottom = fma(u, bottom, like(x, Q1))
-    bottom = fma(u, bottom, like(x, Q0))
+    top = fma(u, splat(P6), splat(P5))
+    top = fma(u, top, splat(P4))
+    top = fma(u, top, splat(P3))
+    top = fma(u, top, splat(P2))
+    top = fma(u, top, splat(P1))
+    top = fma(u, top, splat(P0))
+    bottom = fma(u, splat(Q3), splat(Q2))
+    bottom = fma(u, bottom, splat(Q1))
+    bottom = fma(u, bottom, splat(Q0))
     return x * top / bottom
 
 
 @hot
 def sigmoid_of(x: Vector) -> Vector:
     """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
-    half = like(x, HALF)
+    half = splat(HALF)
     return fma(half, tanh_of(half * x), half)
 
 
 @hot
 def relu_of(x: Vector) -> Vector:
     """max(x, 0)."""
-    return at_least(x, like(x, ZERO))
+    return at_least(x, splat(ZERO))
 
 
 @hot
-def tanh(v: F32, at: int, n: int) -> None:
+def tanh(v: F32) -> None:
     """v = tanh(v), in place.
 
     Args:
-        v: Holds n values from index `at`. Overwritten.
-        at: See `v`.
-        n: See `v`.
+        v: Values, (N,). Overwritten.
     """
-    whole = n // WIDE * WIDE
-    for j in range(at, at + whole, WIDE):
-        store(v, j, tanh_of(load_wide(v, j)))
-    for j in range(whole, n, LANES):
-        store_first(v, at + j, tanh_of(load_first(v, at + j, n - j)), n - j)
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, tanh_of(load_first(v, j, N - j)), N - j)
 
 
 @hot
-def sigmoid(v: F32, at: int, n: int) -> None:
+def sigmoid(v: F32) -> None:
     """v = sigmoid(v), in place.
 
     Args:
-        v: Holds n values from index `at`. Overwritten.
-        at: See `v`.
-        n: See `v`.
+        v: Values, (N,). Overwritten.
     """
-    whole = n // WIDE * WIDE
-    for j in range(at, at + whole, WIDE):
-        store(v, j, sigmoid_of(load_wide(v, j)))
-    for j in range(whole, n, LANES):
-        store_first(v, at + j, sigmoid_of(load_first(v, at + j, n - j)), n - j)
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, sigmoid_of(load_first(v, j, N - j)), N - j)
 
 
 @hot
-def add(v: F32, at: int, w: F32, w_at: int, n: int) -> None:
-    """v = v + w, in place.
-
-    Args:
-        v: Holds n values from index `at`. Overwritten.
-        at: See `v`.
-        w: Holds n values from index `w_at`.
-        w_at: See `w`.
-        n: See `v`.
-    """
-    for j in range(0, n, LANES):
-        store_first(v, at + j, load_first(v, at + j, n - j) + load_first(w, w_at + j, n - j), n - j)
-
-
-@hot
-def relu(v: F32, at: int, n: int) -> None:
+def relu(v: F32) -> None:
     """v = max(v, 0), in place.
 
     Args:
-        v: Holds n values from index `at`. Overwritten.
-        at: See `v`.
-        n: See `v`.
+        v: Values, (N,). Overwritten.
     """
-    for j in range(0, n, LANES):
-        store_first(v, at + j, relu_of(load_first(v, at + j, n - j)), n - j)
+    N = v.shape[0]
+    for j in range(0, N, LANES):
+        store_first(v, j, relu_of(load_first(v, j, N - j)), N - j)
 
 
 @hot
@@ -159,8 +132,8 @@ def activate(code: int, v: F32) -> None:
         v: Values, (N,). Overwritten.
     """
     if code == TANH:
-        tanh(v, 0, v.shape[0])
+        tanh(v)
     elif code == SIGMOID:
-        sigmoid(v, 0, v.shape[0])
+        sigmoid(v)
     elif code == SOFTMAX:
         softmax(v)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_rnn.kernels._jit import hot, kernel
-from stream_rnn.kernels.activations import relu, tanh
+from stream_rnn.kernels.activations import relu, relu_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, load, store_first
 from stream_rnn.sample import F32
@@ -26,11 +26,8 @@ def elman_update(sums: F32, a: int, q: int, rectify: bool, state: F32, at: int, 
         H: Number of units.
     """
     for j in range(0, H, LANES):
-        store_first(state, at + j, load(sums, a + j) + load(sums, q + j), H - j)
-    if rectify:
-        relu(state, at, H)
-    else:
-        tanh(state, at, H)
+        z = load(sums, a + j) + load(sums, q + j)
+        store_first(state, at + j, relu_of(z) if rectify else tanh_of(z), H - j)
 
 
 @kernel

@@ -8,7 +8,7 @@ reset before: n = tanh(x W_n + b_n + (r h) U_n)         (the paper, ONNX' defaul
 import numpy as np
 
 from stream_rnn.kernels._jit import hot, kernel
-from stream_rnn.kernels.activations import add, sigmoid, tanh
+from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, fma, load, load_first, splat, store_first
 from stream_rnn.sample import F32
@@ -30,20 +30,16 @@ def gru_update(sums: F32, a: int, q: int, reset_after: bool, state: F32, at: int
         at: See `state`.
         H: Number of units.
     """
-    if reset_after:
-        add(sums, a, sums, q, 2 * H)
-        sigmoid(sums, a, 2 * H)
-    r, z, n, q_n = a, a + H, a + 2 * H, q + 2 * H
     for j in range(0, H, LANES):
-        recurrent = load(sums, q_n + j)
+        z = sigmoid_of(load(sums, a + H + j) + load(sums, q + H + j))
+        n, q_n = load(sums, a + 2 * H + j), load(sums, q + 2 * H + j)
         if reset_after:
-            recurrent = load(sums, r + j) * recurrent
-        store_first(sums, n + j, load_first(sums, n + j, H - j) + recurrent, H - j)
-    tanh(sums, n, H)
-    for j in range(0, H, LANES):
-        gate = load(sums, z + j)
+            r = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+            n = tanh_of(fma(r, q_n, n))
+        else:
+            n = tanh_of(n + q_n)
         h = load_first(state, at + j, H - j)
-        store_first(state, at + j, fma(splat(ONE) - gate, load(sums, n + j), gate * h), H - j)
+        store_first(state, at + j, fma(splat(ONE) - z, n, z * h), H - j)
 
 
 @hot
@@ -60,10 +56,9 @@ def gru_reset(sums: F32, a: int, q: int, kept: int, state: F32, at: int, H: int)
         at: See `state`.
         H: Number of units.
     """
-    add(sums, a, sums, q, 2 * H)
-    sigmoid(sums, a, 2 * H)
     for j in range(0, H, LANES):
-        store_first(sums, kept + j, load(sums, a + j) * load_first(state, at + j, H - j), H - j)
+        r = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+        store_first(sums, kept + j, r * load_first(state, at + j, H - j), H - j)
 
 
 @kernel

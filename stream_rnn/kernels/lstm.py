@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_rnn.kernels._jit import hot, kernel
-from stream_rnn.kernels.activations import add, sigmoid, tanh
+from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, fma, load, load_first, store_first
 from stream_rnn.sample import F32
@@ -16,27 +16,21 @@ def lstm_update(sums: F32, a: int, q: int, state: F32, at: int, H: int) -> None:
     """c_t = f c_{t-1} + i g and h_t = o tanh(c_t), where i, f, o = sigmoid and g = tanh of x W + b + h U.
 
     Args:
-        sums: Holds x W + b, 4H values from index `a`, and h U, 4H values from index `q`. The first are
-            overwritten.
+        sums: Holds x W + b, 4H values from index `a`, and h U, 4H values from index `q`.
         a: See `sums`.
         q: See `sums`.
         state: Holds h and, behind it, c, H values each, from index `at`. Overwritten.
         at: See `state`.
         H: Number of units.
     """
-    add(sums, a, sums, q, 4 * H)
-    i, f, g, o = a, a + H, a + 2 * H, a + 3 * H
-    sigmoid(sums, i, 2 * H)
-    tanh(sums, g, H)
-    sigmoid(sums, o, H)
     for j in range(0, H, LANES):
-        fresh = load(sums, i + j) * load(sums, g + j)
-        c = fma(load(sums, f + j), load_first(state, at + H + j, H - j), fresh)
+        i = sigmoid_of(load(sums, a + j) + load(sums, q + j))
+        f = sigmoid_of(load(sums, a + H + j) + load(sums, q + H + j))
+        g = tanh_of(load(sums, a + 2 * H + j) + load(sums, q + 2 * H + j))
+        o = sigmoid_of(load(sums, a + 3 * H + j) + load(sums, q + 3 * H + j))
+        c = fma(f, load_first(state, at + H + j, H - j), i * g)
         store_first(state, at + H + j, c, H - j)
-        store_first(state, at + j, c, H - j)
-    tanh(state, at, H)
-    for j in range(0, H, LANES):
-        store_first(state, at + j, load(sums, o + j) * load_first(state, at + j, H - j), H - j)
+        store_first(state, at + j, o * tanh_of(c), H - j)
 
 
 @kernel

@@ -1,6 +1,6 @@
 """What kernels do with a vector of LANES float32: read, write, multiply-add. Where LANES is 1, plain numba.
 
-A kernel walks over n values in steps of LANES, or first of WIDE; `load_first` and `store_first` touch no value past the n-th.
+A kernel walks over n values in steps of LANES; `load_first` and `store_first` touch no value past the n-th.
 """
 
 from collections.abc import Callable
@@ -9,21 +9,18 @@ import numpy as np
 
 from stream_rnn.kernels import _vector
 from stream_rnn.kernels._jit import hot
-from stream_rnn.kernels._vector import LANES, WIDE, Vector
+from stream_rnn.kernels._vector import LANES, Vector
 from stream_rnn.sample import F32
 
 __all__ = [
     "LANES",
-    "WIDE",
     "Vector",
     "at_least",
     "at_most",
     "fma",
     "integer",
-    "like",
     "load",
     "load_first",
-    "load_wide",
     "set_integer",
     "splat",
     "store",
@@ -71,11 +68,6 @@ def _splat(value: Vector) -> Vector:
 
 
 @hot
-def _like(value: Vector, number: np.float32) -> Vector:
-    return number
-
-
-@hot
 def _total(value: Vector) -> np.float32:
     return value
 
@@ -101,16 +93,12 @@ integer: Callable[[F32, int], int] = _vector.integer if VECTORS else _integer
 set_integer: Callable[[F32, int, int], None] = _vector.set_integer if VECTORS else _set_integer
 load: Callable[[F32, int], Vector] = _vector.load if VECTORS else _load
 """LANES values from index `at`."""
-load_wide: Callable[[F32, int], Vector] = _vector.load_wide if VECTORS else _load
-"""WIDE values from index `at`."""
 load_first: Callable[[F32, int, int], Vector] = _vector.load_first if VECTORS else _load_first
 """The first n of them; zeros behind."""
 store: Callable[[F32, int, Vector], None] = _vector.store if VECTORS else _store
 store_first: Callable[[F32, int, Vector, int], None] = _vector.store_first if VECTORS else _store_first
 splat: Callable[[Vector], Vector] = _vector.splat if VECTORS else _splat
 """One value in every lane."""
-like: Callable[[Vector, np.float32], Vector] = _vector.like if VECTORS else _like
-"""A number in every lane of a vector as wide as the first argument."""
 total: Callable[[Vector], np.float32] = _vector.total if VECTORS else _total
 """Sum of the lanes, the first one first."""
 fma: Callable[[Vector, Vector, Vector], Vector] = _vector.fma if VECTORS else _fma
