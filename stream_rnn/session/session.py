@@ -259,27 +259,18 @@ class Session:
         self, sample: Sample, seq: int, y: F32, flags: int, missed: int, t_received_ns: int, t_stepped_ns: int
     ) -> list[Prediction]:
         """The prediction of one step, unless it is withheld for its age."""
-        deadline_ms = self._shared.rules.deadline_ms
+        shared = self._shared
+        deadline_ms = shared.rules.deadline_ms
         if deadline_ms and sample.t_ns is not None and t_stepped_ns - sample.t_ns > deadline_ms * 1e6:
             flags |= Flag.STALE
             self._count("stale")
-            if self._shared.rules.stale == "withhold":
+            if shared.rules.stale == "withhold":
                 self._count("withheld")
                 return []
-        shared = self._shared
+        told = Flag(flags) if flags else NO_FLAGS
+        run, model, stream = shared.run, shared.predictor.hash, self.stream
         return [
-            Prediction(
-                self.stream,
-                seq,
-                shared.run,
-                shared.predictor.hash,
-                y,
-                Flag(flags) if flags else NO_FLAGS,
-                missed,
-                sample.t_ns,
-                t_received_ns,
-                t_stepped_ns,
-            )
+            Prediction(stream, seq, run, model, y, told, missed, sample.t_ns, t_received_ns, t_stepped_ns)
         ]
 
     def _get(self, field: int) -> int:

@@ -48,32 +48,40 @@ class Together:
         Returns:
             What became of each.
         """
-        shared, N = self._shared, len(samples)
-        data, D = shared.memories.data, shared.predictor.inputs
-        xs, places, seqs, times, outcomes = self._xs, self._places, self._seqs, self._times, self._outcomes
-        for i, (session, sample) in enumerate(zip(sessions, samples, strict=True)):
-            fits = sample.x.shape[0] == D
-            if fits:
-                xs[i] = sample.x
-            places[i] = session.at
-            seqs[i] = (NO_SEQ if sample.seq is None else sample.seq) if fits else WRONG
-            times[i] = NO_TIME if sample.t_ns is None else sample.t_ns
+        shared, N, D = self._shared, len(samples), self._xs.shape[1]
+        data, places, seqs, times = shared.memories.data, self._places, self._seqs, self._times
+        places[:N] = [session.row for session in sessions]
+        places[:N] *= shared.memories.stride
+        seqs[:N] = [NO_SEQ if sample.seq is None else sample.seq for sample in samples]
+        times[:N] = [NO_TIME if sample.t_ns is None else sample.t_ns for sample in samples]
+        xs = [sample.x for sample in samples]
+        for i in [i for i, x in enumerate(xs) if x.shape[0] != D]:
+            xs[i], seqs[i] = self._xs[i], WRONG
+        np.concatenate(xs, out=self._xs.reshape(-1)[: N * D])
         admitted = admit(data, places, seqs, N)
         ys = np.empty((N, shared.predictor.outputs), dtype=np.float32)
         if admitted:
-            shared.predictor.advance_many(data, places, N, xs, ys, outcomes)
-            shared.totals.stepped += settle(data, places, seqs, times, outcomes, N)
+            shared.predictor.advance_many(data, places, N, self._xs, ys, self._outcomes)
+            shared.totals.stepped += settle(data, places, seqs, times, self._outcomes, N)
         t_stepped_ns = clock()
-        answers: list[Answer] = []
-        for i, (session, sample) in enumerate(zip(sessions, samples, strict=True)):
-            if places[i] == ALONE:
-                answers.append(alone(session, sample, t_received_ns[i], clock))
-            else:
-                flags = session.note(int(outcomes[i]), sample.x) if outcomes[i] else 0
-                answers.append(
-                    session.answer(sample, int(seqs[i]), ys[i], flags, 0, t_received_ns[i], t_stepped_ns)
-                )
-        return answers
+        rows = zip(
+            sessions,
+            samples,
+            places[:N].tolist(),
+            seqs[:N].tolist(),
+            self._outcomes[:N].tolist(),
+            ys,
+            t_received_ns,
+            strict=True,
+        )
+        return [
+            alone(session, sample, t_ns, clock)
+            if at == ALONE
+            else session.answer(
+                sample, seq, y, session.note(outcome, sample.x) if outcome else 0, 0, t_ns, t_stepped_ns
+            )
+            for session, sample, at, seq, outcome, y, t_ns in rows
+        ]
 
 
 def alone(session: Session, sample: Sample, t_received_ns: int, clock: Clock) -> Answer:
