@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.vector import LANES, fma, integer, load_first, splat, store_first, total
 from stream_rnn.sample import F32
 
@@ -86,7 +86,7 @@ def all_finite(v: F32, at: int, N: int) -> bool:
     return total(zeros) == ZERO
 
 
-@hot
+@inner
 def _fill(missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32, row_at: int, D: int) -> None:
     """Copy a sample, with something in place of each value that is not finite: what was before, or 0."""
     for d in range(D):
@@ -96,7 +96,7 @@ def _fill(missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32
         row[row_at + d] = value
 
 
-@hot
+@inner
 def _standardise(
     stage: F32, at: int, window: F32, window_at: int, newest: int, size: int, D: int, out: F32, out_at: int
 ) -> None:

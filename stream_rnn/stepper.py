@@ -6,7 +6,7 @@ A *stepper* is the model's engine, and in the engine's own part the preprocessin
 import numpy as np
 
 from stream_rnn.kernels import network
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.batch import A_AT, BLOCK, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
@@ -23,7 +23,7 @@ STAGE = 8
 """Behind them: the preprocessing's stage."""
 
 
-@hot
+@inner
 def take_in(engine: F32, memory: F32, at: int, x: F32, x_at: int, out: F32, out_at: int) -> int:
     """Preprocess one sample of a stream.
 
@@ -45,7 +45,7 @@ def take_in(engine: F32, memory: F32, at: int, x: F32, x_at: int, out: F32, out_
     return preprocess_step(engine, stage, x, x_at, count, slot, memory, at + WINDOW_AT, out, out_at)
 
 
-@hot
+@inner
 def state_at(engine: F32, memory: F32, at: int) -> int:
     """Index of the hidden state whose turn it is.
 
@@ -154,7 +154,7 @@ def advance_many(
         first = i
 
 
-@hot
+@inner
 def _give(batch: F32, first: int, end: int, places: I64, Y: F32, outcomes: I64) -> None:
     """Copy the outputs of one pass to the streams they belong to."""
     K, m = Y.shape[1], 0

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.vector import (
     LANES,
     Vector,
@@ -56,14 +56,14 @@ def tanh_of(x: Vector) -> Vector:
     return x * top / bottom
 
 
-@hot
+@inner
 def sigmoid_of(x: Vector) -> Vector:
     """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
     half = splat(HALF)
     return fma(half, tanh_of(half * x), half)
 
 
-@hot
+@inner
 def relu_of(x: Vector) -> Vector:
     """max(x, 0)."""
     return at_least(x, splat(ZERO))

@@ -5,7 +5,7 @@ The streams' states lie where they lie; what the products read and write stands 
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.activations import activate
 from stream_rnn.kernels.elman import elman_update
 from stream_rnn.kernels.engine import (
@@ -94,7 +94,7 @@ def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
         activate(code, batch[at : at + K])
 
 
-@hot
+@inner
 def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     """q = h U of one layer, for every stream."""
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
@@ -109,7 +109,7 @@ def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     product_rows(batch, q_at, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
 
 
-@hot
+@inner
 def _update(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     """h and c of one layer, for every stream; h becomes the next layer's input."""
     kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)

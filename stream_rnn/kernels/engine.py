@@ -7,7 +7,7 @@ layer and one for the readout. All places are indices of float32 in the buffer.
 import numpy as np
 
 from stream_rnn.kernels import plan as layout
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import inner
 from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
@@ -121,7 +121,7 @@ def _whole(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-@hot
+@inner
 def row_of(layer: int) -> int:
     """Where a layer's row of the table starts; the readout's is the last."""
     return TABLE_AT + layer * COLUMNS

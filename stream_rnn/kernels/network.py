@@ -4,7 +4,7 @@ What a step adds up: a = b + x W over the inputs and, apart from it, q = h U ove
 So q can be computed before the sample is there (`prepare`), and the bits are the same.
 """
 
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.activations import activate
 from stream_rnn.kernels.elman import elman_update
 from stream_rnn.kernels.engine import (
@@ -34,7 +34,7 @@ from stream_rnn.kernels.vector import integer
 from stream_rnn.sample import F32
 
 
-@hot
+@inner
 def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
     """a = b + x W of one layer, into the engine.
 
@@ -49,7 +49,7 @@ def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
     product(engine, a, engine, b, x, x_at, engine, w, D, N)
 
 
-@hot
+@inner
 def recur(engine: F32, row: int, state: F32, at: int) -> None:
     """q = h U of one layer, into the engine.
 
@@ -64,7 +64,7 @@ def recur(engine: F32, row: int, state: F32, at: int) -> None:
     product(engine, q, engine, b, state, at, engine, w, H, N)
 
 
-@hot
+@inner
 def update(engine: F32, row: int, state: F32, at: int) -> None:
     """h and c of one layer from its sums a and q.
 

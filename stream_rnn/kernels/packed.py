@@ -6,13 +6,13 @@ rows lie one behind the other, so that a product reads the weights as one stream
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot
-from stream_rnn.kernels._panel import PANEL, ROWS, TILE, panel, tile
-from stream_rnn.kernels.vector import LANES
+from stream_rnn.kernels._jit import hot, inner
+from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, TILE, pair, panel, panel_listed, tile
+from stream_rnn.kernels.vector import LANES, integer
 from stream_rnn.sample import F32
 
 
-@hot
+@inner
 def padded(columns: int) -> int:
     """Columns of a packed matrix: whole vectors."""
     return (columns + LANES - 1) // LANES * LANES
@@ -87,6 +87,92 @@ def product_plain(
             z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]
 
 
+@hot
+def product_listed_in_vectors(
+    z: F32,
+    z_at: int,
+    start: F32,
+    start_at: int,
+    x: F32,
+    x_at: int,
+    w: F32,
+    w_at: int,
+    D: int,
+    N: int,
+    n: int,
+    numbers_at: int,
+) -> None:
+    """`product` over the n inputs that are not zero: a list of their numbers starts at index `numbers_at` of z.
+
+    Args:
+        z: As in `product_in_vectors`.
+        z_at: Likewise.
+        start: Likewise.
+        start_at: Likewise.
+        x: Likewise.
+        x_at: Likewise.
+        w: Likewise.
+        w_at: Likewise.
+        D: Likewise.
+        N: Likewise.
+        n: How many inputs are not zero.
+        numbers_at: Where their numbers are, int64 in the place of two float32 each.
+    """
+    vectors = N // LANES
+    panels = (vectors + PANEL - 1) // PANEL
+    least, more = vectors // panels, vectors % panels
+    to, come = z_at, start_at
+    for p in range(panels):
+        width = least + 1 if p < more else least
+        stride = width * LANES
+        panel_listed(z, to, 0, start, come, 0, x, x_at, 0, w, w_at, stride, n, width, z, numbers_at)
+        w_at += D * stride
+        to += stride
+        come += stride
+
+
+@hot
+def product_listed_plain(
+    z: F32,
+    z_at: int,
+    start: F32,
+    start_at: int,
+    x: F32,
+    x_at: int,
+    w: F32,
+    w_at: int,
+    D: int,
+    N: int,
+    n: int,
+    numbers_at: int,
+) -> None:
+    """The same without vectors of our own: W lies row by row.
+
+    Args:
+        z: As in `product_listed_in_vectors`.
+        z_at: Likewise.
+        start: Likewise.
+        start_at: Likewise.
+        x: Likewise.
+        x_at: Likewise.
+        w: Likewise.
+        w_at: Likewise.
+        D: Likewise.
+        N: Likewise.
+        n: Likewise.
+        numbers_at: Likewise.
+    """
+    for j in range(N):
+        z[z_at + j] = start[start_at + j]
+    for number in range(n):
+        i = integer(z, numbers_at + 2 * number)
+        xi = x[x_at + i]
+        for j in range(N):
+            z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]
+
+
+product_listed = product_listed_in_vectors if LANES > 1 else product_listed_plain
+"""z = start + x W over the inputs that are not zero."""
 product = product_in_vectors if LANES > 1 else product_plain
 """z = start + x W."""
 
@@ -131,7 +217,8 @@ def product_rows_in_vectors(
     vectors = N // LANES
     panels = (vectors + PANEL - 1) // PANEL
     least, more = vectors // panels, vectors % panels
-    whole = M - M % ROWS
+    tiled = M - M % ROWS
+    paired = M - M % PAIR
     at = 0
     for p in range(panels):
         width = least + 1 if p < more else least
@@ -139,26 +226,14 @@ def product_rows_in_vectors(
         for first in range(0, width, TILE):
             some = min(TILE, width - first)
             part = first * LANES
-            for m in range(0, whole, ROWS):
+            to, v = at + part, w_at + part
+            for m in range(0, tiled, ROWS):
                 z, s, x = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
-                to = at + part
-                tile(
-                    Z,
-                    z + to,
-                    z_stride,
-                    start,
-                    s + to,
-                    start_stride,
-                    X,
-                    x,
-                    x_stride,
-                    w,
-                    w_at + part,
-                    stride,
-                    D,
-                    some,
-                )
-        for m in range(whole, M):
+                tile(Z, z + to, z_stride, start, s + to, start_stride, X, x, x_stride, w, v, stride, D, some)
+            for m in range(tiled, paired, PAIR):
+                z, s, x = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
+                pair(Z, z + to, z_stride, start, s + to, start_stride, X, x, x_stride, w, v, stride, D, some)
+        for m in range(paired, M):
             z, s, x = z_at + m * z_stride, start_at + m * start_stride, x_at + m * x_stride
             panel(Z, z + at, 0, start, s + at, 0, X, x, 0, w, w_at, stride, D, width)
         w_at += D * stride
