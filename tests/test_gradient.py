@@ -7,7 +7,7 @@ from stream_rnn.model.architecture import Architecture, Layer, Readout
 from stream_rnn.model.model import split_weights
 from stream_rnn.sample import F32
 from stream_rnn.training.adam import BETA1, BETA2, EPSILON, Adam, clip, cosine
-from stream_rnn.training.gradient import Dropout, gradient
+from stream_rnn.training.gradient import Backpropagation, Dropout
 from tests import reference
 from tests.laws import Made
 from tests.reference import F64
@@ -31,12 +31,25 @@ def batch(made: Made) -> tuple[F32, F32]:
     return np.ascontiguousarray(made.xs.reshape(T, B, -1)), Y
 
 
+def gradient(
+    made: Made,
+    X: F32,
+    Y: F32,
+    scored_from: int,
+    dweights: F32,
+    dropout: Dropout = NONE,
+    rng: np.random.Generator | None = None,
+) -> tuple[float, int]:
+    """The gradient of windows, (T, B, D), added to `dweights`."""
+    passes = Backpropagation(made.plan, X.shape[0], X.shape[1])
+    rng = np.random.default_rng(0) if rng is None else rng
+    return passes.add_gradient(made.weights, X, Y, scored_from, dweights, dropout, rng)
+
+
 def analytic(made: Made, scored_from: int) -> tuple[float, int, F32]:
     X, Y = batch(made)
     dweights = np.zeros_like(made.weights)
-    loss, count = gradient(
-        made.plan, made.weights, X, Y, scored_from, NONE, np.random.default_rng(0), dweights
-    )
+    loss, count = gradient(made, X, Y, scored_from, dweights)
     return loss, count, dweights
 
 
@@ -80,7 +93,7 @@ def test_shards_add_up_to_the_batch() -> None:
     total, losses, counts = np.zeros_like(whole), 0.0, 0
     for part in (slice(0, 1), slice(1, 3)):
         x, y = np.ascontiguousarray(X[:, part]), np.ascontiguousarray(Y[:, part])
-        shard = gradient(made.plan, made.weights, x, y, 2, NONE, np.random.default_rng(0), total)
+        shard = gradient(made, x, y, 2, total)
         losses, counts = losses + shard[0], counts + shard[1]
     assert counts == count
     assert losses == pytest.approx(loss, rel=1e-6)
@@ -91,8 +104,7 @@ def test_dropped_inputs_have_no_part_in_the_gradient() -> None:
     made = small(CELLS["gru"], 1)
     X, Y = batch(made)
     dweights = np.zeros_like(made.weights)
-    rng = np.random.default_rng(0)
-    gradient(made.plan, made.weights, X, Y, 0, Dropout(inputs=0.999999), rng, dweights)
+    gradient(made, X, Y, 0, dweights, Dropout(inputs=0.999999))
     named = split_weights(made.architecture, dweights)
     assert (named["layers.0.W"] == 0).all()
     assert (named["layers.0.b"] != 0).any()
@@ -104,7 +116,7 @@ def test_dropout_keeps_the_expected_gradient_of_the_readout() -> None:
     _, _, exact = analytic(made, 0)
     rng, total = np.random.default_rng(3), np.zeros_like(made.weights)
     for _ in range(4000):
-        gradient(made.plan, made.weights, X, Y, 0, Dropout(readout=0.2), rng, total)
+        gradient(made, X, Y, 0, total, Dropout(readout=0.2), rng)
     total /= np.float32(4000)
     bias = split_weights(made.architecture, total)["readout.b"]
     np.testing.assert_allclose(bias, split_weights(made.architecture, exact)["readout.b"], rtol=0.05)
