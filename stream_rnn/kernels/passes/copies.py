@@ -136,16 +136,39 @@ def _pack_part(copy: I64, weights: F32, tape: F32) -> None:
     for p in range(panels):
         stride = (least + 1 if p < more else least) * LANES
         some, end = max(first, begin), min(first + columns, begin + stride)
-        for i in range(rows):
-            to = at + begin * inputs + (first_row + i) * stride - begin
-            come = source + i * row_step - first * column_step
+        for i in range(rows if some < end else 0):
+            to = at + begin * inputs + (first_row + i) * stride + some - begin
+            come = source + i * row_step + (some - first) * column_step
             if column_step == 1:
-                for j in range(some, end):
-                    tape[to + j] = weights[come + j]
+                _copy(weights[come : come + end - some], tape[to : to + end - some])
             else:
-                for j in range(some, end):
-                    tape[to + j] = weights[come + j * column_step]
+                stop = come + (end - some) * column_step
+                _copy(weights[come:stop:column_step], tape[to : to + end - some])
         begin += stride
+
+
+@kernel
+def _copy(source: F32, target: F32) -> None:
+    """target = source; slices, whose indices the compiler sees to be in range, become vector code.
+
+    Args:
+        source: Values, (N,).
+        target: Values, (N,). Overwritten.
+    """
+    for j in range(source.shape[0]):
+        target[j] = source[j]
+
+
+@kernel
+def _add(source: F32, target: F32) -> None:
+    """target += source.
+
+    Args:
+        source: Values, (N,).
+        target: Values, (N,). Added to.
+    """
+    for j in range(source.shape[0]):
+        target[j] += source[j]
 
 
 @kernel
@@ -161,5 +184,4 @@ def collect(collecting: I64, tape: F32, dweights: F32) -> None:
         at, stride, rows, columns, to = copy[0], copy[1], copy[2], copy[3], copy[4]
         for i in range(rows):
             come, go = at + i * stride, to + i * columns
-            for j in range(columns):
-                dweights[go + j] += tape[come + j]
+            _add(tape[come : come + columns], dweights[go : go + columns])

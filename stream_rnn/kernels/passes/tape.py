@@ -86,6 +86,7 @@ def make_tape(plan: I64, steps: int, batch: int) -> Tape:
     _share(table, room, M, batch)
     for row in table:
         _place_weights(row, room)
+    table[0, W_T] = 0  # nothing flows back to the features
     for row in table[:-1]:
         _place_states(row, room, M, batch)
     table[1:-1, X] = table[:-2, HS] + batch * table[:-2, H_STRIDE]
