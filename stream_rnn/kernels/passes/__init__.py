@@ -1,1 +1,1 @@
-"""Training's passes: a batch of windows forward, the same bits as single steps, and the gradient back through time."""
+"""Training's passes: windows forward, with the bits of single steps, and their gradient back through time."""

@@ -1,4 +1,4 @@
-"""Weights into a tape, packed as products read them, and the gradient out of it: lists of copies, made once."""
+"""Weights into a tape, packed as products read them, and the gradient out of it: lists of copies."""
 
 from typing import NamedTuple
 
@@ -46,10 +46,10 @@ class Part(NamedTuple):
     def packing(self) -> list[tuple[int, ...]]:
         """Copies that bring it in: source, its steps from row to row and column to column, shape, target."""
         shape, other = (self.rows, self.columns), (self.columns, self.rows)
-        copies = [(self.source, self.columns, 1, *shape, 0, self.first, *self.packed)]
-        if self.transposed.at:
-            copies.append((self.source, 1, self.columns, *other, self.first, 0, *self.transposed))
-        return copies
+        there = (self.source, self.columns, 1, *shape, 0, self.first, *self.packed)
+        if not self.transposed.at:
+            return [there]
+        return [there, (self.source, 1, self.columns, *other, self.first, 0, *self.transposed)]
 
     def collecting(self) -> tuple[int, ...]:
         """The copy that brings its gradient out: source, its step from row to row, shape, target."""

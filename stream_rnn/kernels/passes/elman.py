@@ -3,7 +3,6 @@
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import ZERO, relu_of, tanh_of
 from stream_rnn.kernels.elman import ONE
-from stream_rnn.kernels.packed import padded
 from stream_rnn.kernels.passes.sums import recur, recur_back
 from stream_rnn.kernels.passes.tape import DH, DZ, H_STRIDE, HS, KIND, UNITS, Z_STRIDE, A, Q
 from stream_rnn.kernels.plan import ELMAN_RELU
@@ -26,9 +25,7 @@ def elman_forward(tape: F32, row: I64, steps: int, batch: int) -> None:
         recur(tape, row, first, batch)
         for i in range(batch):
             m = first + i
-            _update(
-                tape, row[A] + m * Z, row[Q] + i * Z, rectify, row[HS] + (m + batch) * S, row[UNITS]
-            )
+            _update(tape, row[A] + m * Z, row[Q] + i * Z, rectify, row[HS] + (m + batch) * S, row[UNITS])
 
 
 @kernel

@@ -1,7 +1,7 @@
 """The GRU's passes; its equations stand in `kernels/gru.py`.
 
-Vectors go from a unit's last lanes to its first, gate after gate: what a gate's last vector writes beyond its last
-unit is overwritten by the next gate.
+Vectors go from the last units to the first, gate after gate: what a vector writes beyond a gate's last unit
+is overwritten by the next gate.
 """
 
 from stream_rnn.kernels._jit import kernel
@@ -36,7 +36,7 @@ from stream_rnn.sample import F32, I64
 
 @kernel
 def gru_forward(tape: F32, row: I64, steps: int, batch: int) -> None:
-    """Every step of a batch, keeping gates, h, and (KEPT) the recurrent part q_n, or r h where the reset is before.
+    """Every step of a batch, keeping gates, h, and (KEPT) q_n, or r h where the reset comes before U_n.
 
     Args:
         tape: Values of a tape, where A = b + X W. What is kept is overwritten.
@@ -114,8 +114,8 @@ def gru_backward(tape: F32, row: I64, steps: int, batch: int) -> None:
     """Back through time: the gradient of the sums, from the gradient of each h.
 
     Args:
-        tape: Values of a tape after `gru_forward`. DZ and DQ are overwritten, DH added to: what flows back in time;
-            where the reset is before, DU_N is overwritten.
+        tape: Values of a tape after `gru_forward`. DZ, DQ and, where the reset comes before U_n, DU_N are
+            overwritten, DH added to: what flows back in time.
         row: Of the layer.
         steps: Steps T.
         batch: Windows B.
@@ -140,7 +140,7 @@ def gru_backward(tape: F32, row: I64, steps: int, batch: int) -> None:
 def _update_back(
     tape: F32, gates: int, kept: int, reset_after: bool, h: int, dh: int, back: int, dz: int, dq: int, H: int
 ) -> None:
-    """The gradient of one row's sums, but for r where the reset comes before U_n; and z's part of what flows back.
+    """The gradient of one row's sums, of r only where the reset comes after; and z's part of what flows back.
 
     Args:
         tape: Holds all of them.

@@ -1,7 +1,7 @@
 """The LSTM's passes; its equations stand in `kernels/lstm.py`.
 
-Vectors go from a unit's last lanes to its first, gate after gate: what a gate's last vector writes beyond its last
-unit is overwritten by the next gate.
+Vectors go from the last units to the first, gate after gate: what a vector writes beyond a gate's last unit
+is overwritten by the next gate.
 """
 
 from stream_rnn.kernels._jit import kernel

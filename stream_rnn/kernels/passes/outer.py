@@ -1,10 +1,10 @@
 """Sums over the rows of a batch: the gradient of weights and of biases, always in the same order."""
 
 from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._outer import outer_tile
 from stream_rnn.kernels._panel import ROWS, TILE
-from stream_rnn.kernels.passes._outer import outer_tile
-from stream_rnn.kernels.vector import LANES, load, splat, store
 from stream_rnn.kernels.activations import ZERO
+from stream_rnn.kernels.vector import LANES, load, splat, store
 from stream_rnn.sample import F32
 
 __all__ = ["ROWS", "outer", "sum_rows"]
@@ -41,7 +41,20 @@ def outer_in_vectors(
                 start, start_stride = (zero, 0) if m == 0 else (to, N)
                 come = x + m * x_stride + d
                 outer_tile(
-                    tape, to, N, tape, start, start_stride, tape, come, x_stride, tape, z, dz_stride, rows, width
+                    tape,
+                    to,
+                    N,
+                    tape,
+                    start,
+                    start_stride,
+                    tape,
+                    come,
+                    x_stride,
+                    tape,
+                    z,
+                    dz_stride,
+                    rows,
+                    width,
                 )
 
 

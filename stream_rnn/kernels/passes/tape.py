@@ -1,9 +1,9 @@
 """What a training pass writes down: one aligned buffer for a batch of windows of one shape, made once.
 
 It holds the packed weights, what the forward pass keeps for the backward pass, and the gradient before it is
-collected. A matrix lies in it row by row, the M = T B rows of a batch in the order of time. There are no tails:
-a row ends in room for the lanes of its last vector. States have B rows of zeros in front, those before the first
-step: so the state that precedes row m stands at row m, the new one at row m + B.
+collected. A matrix lies in it row by row, the M = T B rows of a batch in the order of time. There are no
+tails: a row ends in room for the lanes of its last vector. States have B rows of zeros in front, those before
+the first step: so the state that precedes row m stands at row m, the new one at row m + B.
 """
 
 from typing import NamedTuple
@@ -20,13 +20,13 @@ from stream_rnn.sample import F32, I64
 KIND, INPUTS, UNITS, ACTIVATION, SUMS, RECURRENT_SUMS = range(6)
 """Columns: as in a plan; and the number of sums, padded, that the inputs and the units add to."""
 W, U, U_N, B, B_U, W_T, U_T, U_N_T, ZERO_AT = range(6, 15)
-"""Columns: packed weights, where the sums start, the weights transposed (0: not needed), and a row of zeros."""
+"""Columns: packed weights, where the sums start, transposed weights (0: not needed), and a row of zeros."""
 X, X_STRIDE, HS, H_STRIDE, GATES_AT, Z_STRIDE, KEPT, SQUASHED = range(15, 23)
-"""Columns: inputs (M, D); hidden states (B + M, H); gates (M, SUMS), the stride of all sums. An LSTM keeps its cell
-states (B + M, H) and their tanh (M, H); a GRU what `gru_forward` says, (M, H)."""
+"""Columns: inputs (M, D); hidden states (B + M, H); gates (M, SUMS), the stride of all sums. An LSTM keeps
+its cell states (B + M, H) and their tanh (M, H); a GRU what `gru_forward` says, (M, H)."""
 A, Q, DZ, DQ, DH, DC = range(23, 29)
-"""Columns, scratch that the layers share: x W + b (M, SUMS), later its gradient DZ in the same place; h U of one step
-(B, RECURRENT_SUMS); the gradient of h U (M, RECURRENT_SUMS), of h (B + M, H), of c (B, H)."""
+"""Columns, scratch that the layers share: x W + b (M, SUMS), later its gradient DZ in the same place; h U of
+one step (B, RECURRENT_SUMS); the gradient of h U (M, RECURRENT_SUMS), of h (B + M, H), of c (B, H)."""
 DW, DU, DU_N, DB, DB_U = range(29, 34)
 """Columns: gradient of the weights, as many columns as they have sums."""
 COLUMNS = 34
@@ -115,7 +115,7 @@ class _Room:
 
 
 def _stride(columns: int) -> int:
-    """Distance of rows: whole cache lines, an odd number so that a column's values spread over the whole cache."""
+    """Distance of rows: cache lines, an odd number so that a column's values spread over the whole cache."""
     lines = -(-(columns + LANES) // LINE)
     return LINE * (lines + 1 - lines % 2)
 

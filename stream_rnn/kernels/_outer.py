@@ -1,4 +1,4 @@
-"""The inner loop of a weight gradient, in LLVM IR: a tile of it stays in registers while the rows stream by."""
+"""The inner loop of a weight gradient, in LLVM IR: a tile stays in registers while the rows stream by."""
 
 from typing import Any
 
@@ -8,6 +8,11 @@ from numba.core import cgutils
 
 from stream_rnn.kernels._panel import ROWS, TILE, Matrix
 from stream_rnn.kernels._vector import INT, LANES, address, builtin, data, multiply_add, spread
+
+
+def _held(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """A variable that holds a value."""
+    return cgutils.alloca_once_value(builder, value)  # type: ignore[no-untyped-call]
 
 
 def _loop(builder: ir.IRBuilder, matrices: tuple[Matrix, ...], rows: ir.Value, V: int) -> None:
@@ -23,10 +28,7 @@ def _loop(builder: ir.IRBuilder, matrices: tuple[Matrix, ...], rows: ir.Value, V
         return [address(builder, matrix[0], place) for place in places]
 
     numbers = [ir.Constant(INT, d) for d in range(ROWS)]
-    sums = [
-        [cgutils.alloca_once_value(builder, builder.load(v, align=4)) for v in vectors(start, d)]
-        for d in numbers
-    ]
+    sums = [[_held(builder, builder.load(v, align=4)) for v in vectors(start, d)] for d in numbers]
     with cgutils.for_range(builder, rows) as loop:
         gradients = [builder.load(v, align=4) for v in vectors(dz, loop.index)]
         at = row(x, loop.index)
@@ -80,7 +82,7 @@ def outer_tile(
 ) -> Any:
     """dW = start + X^T dZ for ROWS columns of X and 1 to TILE vectors of columns of dZ, over `rows` rows.
 
-    Each matrix is an array, the index of its first value and the distance of its rows; the sums may start at dW.
+    Each matrix is an array, the index of its first value and the distance of its rows; sums may start at dW.
     """
     del dw_at, dw_stride, start_at, start_stride, x_at, x_stride, dz_at, dz_stride, rows, width
     places = (types.intp, types.intp)
