@@ -77,6 +77,29 @@ def test_gradient_of_every_cell_and_depth_equals_finite_differences(cell: str, d
     check_against_finite_differences(small(CELLS[cell], depth), scored_from=2)
 
 
+@pytest.mark.parametrize(("inputs", "units"), [(1, 1), (3, 16), (5, 19), (18, 33)])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_gradient_of_awkward_sizes_equals_the_slope_along_every_array(
+    cell: str, inputs: int, units: int
+) -> None:
+    kind = CELLS[cell]
+    layers = tuple(Layer(kind.cell, size, kind.activation, kind.reset) for size in (units, units + 2))
+    steps, windows = 48, 3  # more rows than are summed at once
+    made = Made(Architecture(inputs=inputs, layers=layers, outputs=2), steps * windows)
+    rng = np.random.default_rng(4)
+    X = np.ascontiguousarray(made.xs.reshape(steps, windows, inputs))
+    Y = rng.standard_normal((steps, windows, 2)).astype(np.float32)
+    dweights = np.zeros_like(made.weights)
+    gradient(made, X, Y, 3, dweights)
+    exact = split_weights(made.architecture, made.weights)
+    named = {name: array.astype(np.float64) for name, array in exact.items()}
+    for name, found in split_weights(made.architecture, dweights).items():
+        along = rng.standard_normal(found.shape) / np.sqrt(found.size)
+        ends = [named | {name: named[name] + step * along} for step in (STEP, -STEP)]
+        up, down = (reference.loss(made.architecture, end, X, Y, 3) for end in ends)  # type: ignore[arg-type]  # F32
+        assert np.sum(found * along) == pytest.approx((up - down) / (2 * STEP), rel=2e-3, abs=2e-3), name
+
+
 @pytest.mark.parametrize("readout", ["tanh", "sigmoid", "softmax"])
 def test_gradient_through_every_readout_equals_finite_differences(readout: Readout) -> None:
     check_against_finite_differences(small(CELLS["gru"], 1, readout, outputs=3), scored_from=0)

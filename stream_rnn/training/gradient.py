@@ -107,7 +107,7 @@ class Backpropagation:
 
 
 def _drop(values: F32, share: float, rng: np.random.Generator, out: F32) -> F32 | None:
-    """Inverted dropout into `out`, (M, N); return the mask (0 or 1 / kept share), None if nothing is dropped."""
+    """Inverted dropout into `out`, (M, N); return the mask (0 or 1 / kept share), None if nothing drops."""
     rows = values.reshape(out.shape)
     if share == 0.0:
         out[:] = rows

@@ -106,7 +106,7 @@ def backward(tape: F32, table: I64, steps: int, batch: int) -> None:
     """Gradient of every cell's weights, back through time, from the last layer to the first.
 
     Args:
-        tape: Values of a tape after `forward`, with the gradient of the last hidden states in it. Overwritten.
+        tape: Values of a tape after `forward`, holding the gradient of the last hidden states. Overwritten.
         table: Of the tape.
         steps: Steps T.
         batch: Windows B.
