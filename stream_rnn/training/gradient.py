@@ -54,8 +54,8 @@ class Backpropagation:
         """
         tape = self._tape
         pack_all(self._copies.packing, weights, tape.values)
-        tape.inputs(0)[:] = X.reshape(tape.steps * tape.batch, -1)
-        stack.forward(tape.values, tape.table, tape.steps, tape.batch)
+        tape.inputs(0)[:] = X.reshape(tape.rows, -1)
+        stack.forward(tape)
 
     def hidden(self, layer: int) -> F32:
         """Hidden states of a layer after each step of the last forward pass, (T, B, H)."""
@@ -91,17 +91,16 @@ class Backpropagation:
         tape, copies = self._tape, self._copies
         pack_all(copies.packing, weights, tape.values)
         _drop(X, dropout.inputs, rng, tape.inputs(0))
-        stack.forward(tape.values, tape.table, tape.steps, tape.batch)
+        stack.forward(tape)
         kept = _drop(tape.hidden(-2), dropout.readout, rng, tape.inputs(-1))
-        targets = np.ascontiguousarray(Y.reshape(tape.steps * tape.batch, -1))
-        first = scored_from * tape.batch
-        loss, count = stack.readout(tape.values, tape.table, targets, first, tape.batch)
+        targets = np.ascontiguousarray(Y.reshape(tape.rows, -1))
+        loss, count = stack.readout(tape, targets, scored_from * tape.batch)
         if not np.isfinite(loss):
             return loss, count  # the caller stops; there is no gradient to speak of
         if kept is not None:
             dh = tape.dhidden(-2)
             dh *= kept
-        stack.backward(tape.values, tape.table, tape.steps, tape.batch)
+        stack.backward(tape)
         collect(copies.collecting, tape.values, dweights)
         return loss, count
 

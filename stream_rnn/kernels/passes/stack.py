@@ -1,72 +1,114 @@
-"""A network's passes over a batch of windows: cells forward, the readout and its loss, cells back."""
+"""A network's passes over a batch of windows: cells forward, the readout and its loss, cells back.
+
+Each is a few calls of kernels, so that only those of the cells in use are ever compiled.
+"""
+
+from collections.abc import Callable
 
 import numpy as np
 
+from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import SIGMOID, SOFTMAX, TANH, ZERO, activate
 from stream_rnn.kernels.elman import ONE
+from stream_rnn.kernels.engine import GATES
 from stream_rnn.kernels.passes.elman import elman_backward, elman_forward
 from stream_rnn.kernels.passes.gru import gru_backward, gru_forward
 from stream_rnn.kernels.passes.lstm import lstm_backward, lstm_forward
 from stream_rnn.kernels.passes.sums import inputs_back, recurrent_weights_back, take_in, weights_back
-from stream_rnn.kernels.passes.tape import ACTIVATION, KIND, UNITS, Z_STRIDE, A
-from stream_rnn.kernels.plan import GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.passes.tape import ACTIVATION, KIND, UNITS, W_T, Z_STRIDE, A, Tape
 from stream_rnn.sample import F32, I64
 
+Pass = Callable[[F32, I64, int, int], None]
+FORWARD: dict[int, Pass] = {
+    layout.ELMAN_TANH: elman_forward,
+    layout.ELMAN_RELU: elman_forward,
+    layout.GRU_RESET_AFTER: gru_forward,
+    layout.GRU_RESET_BEFORE: gru_forward,
+    layout.LSTM: lstm_forward,
+}
+BACKWARD: dict[int, Pass] = {
+    layout.ELMAN_TANH: elman_backward,
+    layout.ELMAN_RELU: elman_backward,
+    layout.GRU_RESET_AFTER: gru_backward,
+    layout.GRU_RESET_BEFORE: gru_backward,
+    layout.LSTM: lstm_backward,
+}
 
-@kernel
-def forward(tape: F32, table: I64, steps: int, batch: int) -> None:
+
+def forward(tape: Tape) -> None:
     """Every cell over all steps, from zero states: the very hidden states that single steps go through.
 
-    Args:
-        tape: Values of a tape, where the weights are packed and the first layer's inputs stand. Overwritten.
-        table: Of the tape.
-        steps: Steps T.
-        batch: Windows B.
+    The weights must be packed and the features in their place.
     """
-    for layer in range(table.shape[0] - 1):
-        row = table[layer]
-        take_in(tape, row, steps * batch)
-        if row[KIND] == LSTM:
-            lstm_forward(tape, row, steps, batch)
-        elif row[KIND] in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
-            gru_forward(tape, row, steps, batch)
-        else:
-            elman_forward(tape, row, steps, batch)
+    for row in tape.table[:-1]:
+        take_in(tape.values, row, tape.rows)
+        FORWARD[int(row[KIND])](tape.values, row, tape.steps, tape.batch)
 
 
-@kernel
-def readout(tape: F32, table: I64, Y: F32, scored_from: int, batch: int) -> tuple[float, int]:
+def readout(tape: Tape, Y: F32, scored_from: int) -> tuple[float, int]:
     """Outputs, their errors, and the gradients of the readout and of the last cell's hidden states.
 
     Args:
-        tape: Values of a tape, where the readout's inputs stand. Overwritten.
-        table: Of the tape.
+        tape: Holds the readout's inputs.
         Y: Targets, (M, K). NaN is not scored.
         scored_from: First row that is scored.
-        batch: Windows B.
+
+    Returns:
+        Half the sum of squared errors, and the number of outputs it is summed over.
+    """
+    row = tape.table[-1]
+    take_in(tape.values, row, tape.rows)
+    loss, count = errors(tape.values, row, Y, scored_from)
+    _layer_back(tape, row)
+    return loss, count
+
+
+def backward(tape: Tape) -> None:
+    """Gradient of every cell's weights, back through time, from the last layer to the first.
+
+    The tape must hold the gradient of the last cell's hidden states.
+    """
+    for row in tape.table[-2::-1]:
+        BACKWARD[int(row[KIND])](tape.values, row, tape.steps, tape.batch)
+        recurrent_weights_back(tape.values, row, tape.rows)
+        _layer_back(tape, row)
+
+
+def _layer_back(tape: Tape, row: I64) -> None:
+    """From the gradient of one layer's sums to those of its weights and of its inputs."""
+    weights_back(tape.values, row, tape.rows)
+    if row[W_T]:
+        inputs_back(tape.values, row, tape.rows, GATES[int(row[KIND])] * int(row[UNITS]), tape.batch)
+
+
+@kernel
+def errors(tape: F32, row: I64, Y: F32, scored_from: int) -> tuple[float, int]:
+    """The readout's sums become outputs and, in the same place, the gradient of the sums.
+
+    Args:
+        tape: Values of a tape, where A = b + X W. DZ, which is A, is overwritten.
+        row: Of the readout.
+        Y: Targets, (M, K). NaN is not scored.
+        scored_from: First row that is scored.
 
     Returns:
         Half the sum of squared errors, and the number of outputs it is summed over.
     """
     M, K = Y.shape
-    row = table[-1]
-    take_in(tape, row, M)
     loss, count = 0.0, 0
     for m in range(M):
         at = row[A] + m * row[Z_STRIDE]
         y = tape[at : at + K]
         activate(row[ACTIVATION], y)
-        part, scored = _errors(row[ACTIVATION], y, Y[m], m >= scored_from)
+        part, scored = _row_errors(row[ACTIVATION], y, Y[m], m >= scored_from)
         loss += part
         count += scored
-    weights_back(tape, row, M)
-    inputs_back(tape, row, M, K, batch)
     return loss, count
 
 
 @kernel
-def _errors(activation: int, y: F32, target: F32, scored: bool) -> tuple[float, int]:
+def _row_errors(activation: int, y: F32, target: F32, scored: bool) -> tuple[float, int]:
     """One row's outputs become the gradient of the sums they were made of.
 
     Args:
@@ -99,31 +141,3 @@ def _errors(activation: int, y: F32, target: F32, scored: bool) -> tuple[float, 
             error = y[k] * (error - inner)
         y[k] = error
     return loss, count
-
-
-@kernel
-def backward(tape: F32, table: I64, steps: int, batch: int) -> None:
-    """Gradient of every cell's weights, back through time, from the last layer to the first.
-
-    Args:
-        tape: Values of a tape after `forward`, holding the gradient of the last hidden states. Overwritten.
-        table: Of the tape.
-        steps: Steps T.
-        batch: Windows B.
-    """
-    M = steps * batch
-    for layer in range(table.shape[0] - 2, -1, -1):
-        row = table[layer]
-        if row[KIND] == LSTM:
-            lstm_backward(tape, row, steps, batch)
-            sums = 4 * row[UNITS]
-        elif row[KIND] in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
-            gru_backward(tape, row, steps, batch)
-            sums = 3 * row[UNITS]
-        else:
-            elman_backward(tape, row, steps, batch)
-            sums = row[UNITS]
-        recurrent_weights_back(tape, row, M)
-        weights_back(tape, row, M)
-        if layer > 0:
-            inputs_back(tape, row, M, sums, batch)

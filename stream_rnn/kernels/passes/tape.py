@@ -47,25 +47,29 @@ class Tape(NamedTuple):
     steps: int
     batch: int
 
-    def rows(self, at: int, stride: int, columns: int) -> F32:
-        """A matrix of M rows that begins at `at`, as a view, (M, columns)."""
-        M = self.steps * self.batch
-        return self.values[at : at + M * stride].reshape(M, stride)[:, :columns]
+    @property
+    def rows(self) -> int:
+        """M = T B."""
+        return self.steps * self.batch
+
+    def matrix(self, at: int, stride: int, columns: int) -> F32:
+        """A matrix that begins at `at`, as a view, (M, columns)."""
+        return self.values[at : at + self.rows * stride].reshape(self.rows, stride)[:, :columns]
 
     def inputs(self, layer: int) -> F32:
         """What a layer takes, a view, (M, D)."""
         row = self.table[layer]
-        return self.rows(row[X], row[X_STRIDE], row[INPUTS])
+        return self.matrix(row[X], row[X_STRIDE], row[INPUTS])
 
     def hidden(self, layer: int) -> F32:
         """Hidden states after each step, a view, (M, H)."""
         row = self.table[layer]
-        return self.rows(row[HS] + self.batch * row[H_STRIDE], row[H_STRIDE], row[UNITS])
+        return self.matrix(row[HS] + self.batch * row[H_STRIDE], row[H_STRIDE], row[UNITS])
 
     def dhidden(self, layer: int) -> F32:
         """Gradient of the hidden states after each step, a view, (M, H)."""
         row = self.table[layer]
-        return self.rows(row[DH] + self.batch * row[H_STRIDE], row[H_STRIDE], row[UNITS])
+        return self.matrix(row[DH] + self.batch * row[H_STRIDE], row[H_STRIDE], row[UNITS])
 
 
 def make_tape(plan: I64, steps: int, batch: int) -> Tape:
