@@ -136,27 +136,42 @@ def _pack_part(copy: I64, weights: F32, tape: F32) -> None:
     for p in range(panels):
         stride = (least + 1 if p < more else least) * LANES
         some, end = max(first, begin), min(first + columns, begin + stride)
-        for i in range(rows if some < end else 0):
-            to = at + begin * inputs + (first_row + i) * stride + some - begin
-            come = source + i * row_step + (some - first) * column_step
-            if column_step == 1:
-                _copy(weights[come : come + end - some], tape[to : to + end - some])
-            else:
-                stop = come + (end - some) * column_step
-                _copy(weights[come:stop:column_step], tape[to : to + end - some])
+        to = at + begin * inputs + first_row * stride + some - begin
+        come = source + (some - first) * column_step
+        if column_step == 1:
+            for i in range(rows if some < end else 0):
+                _copy(weights[come + i * row_step :], tape[to + i * stride :], end - some)
+        else:  # transposed, `row_step` is 1: a column of the target is a row of the source
+            for j in range(end - some):
+                _scatter(weights[come + j * column_step :], tape[to + j :], rows, stride)
         begin += stride
 
 
 @kernel
-def _copy(source: F32, target: F32) -> None:
-    """target = source; slices, whose indices the compiler sees to be in range, become vector code.
+def _copy(source: F32, target: F32, N: int) -> None:
+    """target = source; slices, so that the compiler sees the indices to be in range and makes vector code.
 
     Args:
-        source: Values, (N,).
-        target: Values, (N,). Overwritten.
+        source: N values first.
+        target: N values first. Overwritten.
+        N: As said.
     """
-    for j in range(source.shape[0]):
+    for j in range(N):
         target[j] = source[j]
+
+
+@kernel
+def _scatter(source: F32, target: F32, N: int, step: int) -> None:
+    """target[0], target[step], ... = source.
+
+    Args:
+        source: N values first.
+        target: Overwritten.
+        N: As said.
+        step: As said.
+    """
+    for j in range(N):
+        target[j * step] = source[j]
 
 
 @kernel
