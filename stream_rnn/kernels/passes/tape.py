@@ -120,7 +120,7 @@ class _Room:
 
 def _stride(columns: int) -> int:
     """Distance of rows: cache lines, an odd number so that a column's values spread over the whole cache."""
-    lines = -(-(columns + LANES) // LINE)
+    lines = -(-(columns + max(LANES, ROWS)) // LINE)
     return LINE * (lines + 1 - lines % 2)
 
 
