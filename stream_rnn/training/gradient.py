@@ -44,6 +44,8 @@ class Backpropagation:
     def __init__(self, plan: I64, steps: int, batch: int) -> None:
         self._tape = make_tape(plan, steps, batch)
         self._copies = make_copies(plan, self._tape.table)
+        self._features, self._top_inputs = self._tape.inputs(0), self._tape.inputs(-1)
+        self._top, self._dtop = self._tape.hidden(-2), self._tape.dhidden(-2)
 
     def forward(self, weights: F32, X: F32) -> None:
         """Run every cell over windows from zero states.
@@ -54,7 +56,7 @@ class Backpropagation:
         """
         tape = self._tape
         pack_all(self._copies.packing, weights, tape.values)
-        tape.inputs(0)[:] = X.reshape(tape.rows, -1)
+        self._features[:] = X.reshape(tape.rows, -1)
         stack.forward(tape)
 
     def hidden(self, layer: int) -> F32:
@@ -90,16 +92,15 @@ class Backpropagation:
         """
         tape, copies = self._tape, self._copies
         pack_all(copies.packing, weights, tape.values)
-        _drop(X, dropout.inputs, rng, tape.inputs(0))
+        _drop(X, dropout.inputs, rng, self._features)
         stack.forward(tape)
-        kept = _drop(tape.hidden(-2), dropout.readout, rng, tape.inputs(-1))
+        kept = _drop(self._top, dropout.readout, rng, self._top_inputs)
         targets = np.ascontiguousarray(Y.reshape(tape.rows, -1))
         loss, count = stack.readout(tape, targets, scored_from * tape.batch)
         if not np.isfinite(loss):
             return loss, count  # the caller stops; there is no gradient to speak of
         if kept is not None:
-            dh = tape.dhidden(-2)
-            dh *= kept
+            self._dtop *= kept
         stack.backward(tape)
         collect(copies.collecting, tape.values, dweights)
         return loss, count

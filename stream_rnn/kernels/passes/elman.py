@@ -61,7 +61,7 @@ def elman_backward(tape: F32, row: I64, steps: int, batch: int) -> None:
             at = (m + batch) * S
             _update_back(tape, row[HS] + at, row[DH] + at, row[DZ] + m * Z, rectify, H)
         if first > 0:
-            recur_back(tape, row, first, batch, H)
+            recur_back(tape, row, first, batch)
 
 
 @kernel

@@ -130,7 +130,7 @@ def gru_backward(tape: F32, row: I64, steps: int, batch: int) -> None:
         if not after:
             _reset_back(tape, row, first, batch)
         if first > 0:
-            recur_back(tape, row, first, batch, 3 * H if after else 2 * H)
+            recur_back(tape, row, first, batch)
     if not after:
         M, dz_n = steps * batch, row[DZ] + 2 * H
         outer(tape, row[DU_N], row[ZERO_AT], row[KEPT], S, dz_n, Z, M, H, padded(H))

@@ -99,7 +99,7 @@ def lstm_backward(tape: F32, row: I64, steps: int, batch: int) -> None:
             dh, dc = row[DH] + (m + batch) * S, row[DC] + i * S
             _update_back(tape, gates, row[KEPT] + m * S, row[SQUASHED] + m * S, dh, dc, dz, H)
         if first > 0:
-            recur_back(tape, row, first, batch, 4 * H)
+            recur_back(tape, row, first, batch)
 
 
 @kernel

@@ -11,12 +11,11 @@ from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import SIGMOID, SOFTMAX, TANH, ZERO, activate
 from stream_rnn.kernels.elman import ONE
-from stream_rnn.kernels.engine import GATES
 from stream_rnn.kernels.passes.elman import elman_backward, elman_forward
 from stream_rnn.kernels.passes.gru import gru_backward, gru_forward
 from stream_rnn.kernels.passes.lstm import lstm_backward, lstm_forward
-from stream_rnn.kernels.passes.sums import inputs_back, recurrent_weights_back, take_in, weights_back
-from stream_rnn.kernels.passes.tape import ACTIVATION, KIND, UNITS, W_T, Z_STRIDE, A, Tape
+from stream_rnn.kernels.passes.sums import layer_back, take_in
+from stream_rnn.kernels.passes.tape import ACTIVATION, KIND, Z_STRIDE, A, Tape
 from stream_rnn.sample import F32, I64
 
 Pass = Callable[[F32, I64, int, int], None]
@@ -41,7 +40,7 @@ def forward(tape: Tape) -> None:
 
     The weights must be packed and the features in their place.
     """
-    for row in tape.table[:-1]:
+    for row in tape.layers[:-1]:
         take_in(tape.values, row, tape.rows)
         FORWARD[int(row[KIND])](tape.values, row, tape.steps, tape.batch)
 
@@ -57,10 +56,10 @@ def readout(tape: Tape, Y: F32, scored_from: int) -> tuple[float, int]:
     Returns:
         Half the sum of squared errors, and the number of outputs it is summed over.
     """
-    row = tape.table[-1]
+    row = tape.layers[-1]
     take_in(tape.values, row, tape.rows)
     loss, count = errors(tape.values, row, Y, scored_from)
-    _layer_back(tape, row)
+    layer_back(tape.values, row, tape.rows, tape.batch)
     return loss, count
 
 
@@ -69,17 +68,9 @@ def backward(tape: Tape) -> None:
 
     The tape must hold the gradient of the last cell's hidden states.
     """
-    for row in tape.table[-2::-1]:
+    for row in tape.layers[-2::-1]:
         BACKWARD[int(row[KIND])](tape.values, row, tape.steps, tape.batch)
-        recurrent_weights_back(tape.values, row, tape.rows)
-        _layer_back(tape, row)
-
-
-def _layer_back(tape: Tape, row: I64) -> None:
-    """From the gradient of one layer's sums to those of its weights and of its inputs."""
-    weights_back(tape.values, row, tape.rows)
-    if row[W_T]:
-        inputs_back(tape.values, row, tape.rows, GATES[int(row[KIND])] * int(row[UNITS]), tape.batch)
+        layer_back(tape.values, row, tape.rows, tape.batch)
 
 
 @kernel

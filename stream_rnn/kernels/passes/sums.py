@@ -42,10 +42,9 @@ def take_in(tape: F32, row: I64, M: int) -> None:
         row: Of the layer, from its table.
         M: Number of rows.
     """
-    A_, Z, X_ = row[A], row[Z_STRIDE], row[X]
-    product_rows(
-        tape, A_, Z, tape, row[B], 0, tape, X_, row[X_STRIDE], tape, row[W], M, row[INPUTS], row[SUMS]
-    )
+    a, Z, x, X_ = row[A], row[Z_STRIDE], row[X], row[X_STRIDE]
+    D, N = row[INPUTS], padded(row[SUMS])
+    product_rows(tape, a, Z, tape, row[B], 0, tape, x, X_, tape, row[W], M, D, N)
 
 
 @kernel
@@ -58,27 +57,13 @@ def recur(tape: F32, row: I64, m: int, batch: int) -> None:
         m: Number of the step's first row.
         batch: Rows of a step.
     """
-    h, H = row[HS] + m * row[H_STRIDE], row[H_STRIDE]
-    product_rows(
-        tape,
-        row[Q],
-        row[Z_STRIDE],
-        tape,
-        row[B_U],
-        0,
-        tape,
-        h,
-        H,
-        tape,
-        row[U],
-        batch,
-        row[UNITS],
-        row[RECURRENT_SUMS],
-    )
+    q, Z, S = row[Q], row[Z_STRIDE], row[H_STRIDE]
+    h, H, N = row[HS] + m * S, row[UNITS], padded(row[RECURRENT_SUMS])
+    product_rows(tape, q, Z, tape, row[B_U], 0, tape, h, S, tape, row[U], batch, H, N)
 
 
 @kernel
-def recur_back(tape: F32, row: I64, m: int, batch: int, sums: int) -> None:
+def recur_back(tape: F32, row: I64, m: int, batch: int) -> None:
     """dh += dq U^T, from the step that begins at row m to the hidden states before it.
 
     Args:
@@ -86,53 +71,34 @@ def recur_back(tape: F32, row: I64, m: int, batch: int, sums: int) -> None:
         row: Of the layer.
         m: Number of the step's first row.
         batch: Rows of a step.
-        sums: Columns of q.
     """
-    dh, H = row[DH] + m * row[H_STRIDE], row[H_STRIDE]
-    dq, Z, N = row[DQ] + m * row[Z_STRIDE], row[Z_STRIDE], padded(row[UNITS])
-    product_rows(tape, dh, H, tape, dh, H, tape, dq, Z, tape, row[U_T], batch, sums, N)
+    Z, S = row[Z_STRIDE], row[H_STRIDE]
+    dh, dq = row[DH] + m * S, row[DQ] + m * Z
+    D, N = row[RECURRENT_SUMS], padded(row[UNITS])
+    product_rows(tape, dh, S, tape, dh, S, tape, dq, Z, tape, row[U_T], batch, D, N)
 
 
 @kernel
-def inputs_back(tape: F32, row: I64, M: int, sums: int, batch: int) -> None:
-    """dX = dZ W^T, which are the hidden states of the layer below.
+def layer_back(tape: F32, row: I64, M: int, batch: int) -> None:
+    """From the gradient of one layer's sums to those of its weights and of its inputs.
+
+    dW = X^T dZ, dU = h^T dQ with the state before each row, dX = dZ W^T; for biases, sums over rows.
 
     Args:
-        tape: Values of a tape. DH of the layer below is overwritten.
+        tape: Values of a tape. DW, DB, DU, DB_U and DH of the layer below are overwritten.
         row: Of the layer.
         M: Number of rows.
-        sums: Columns of dZ.
         batch: Rows of a step.
     """
-    dx, X_ = row[DH] + batch * row[X_STRIDE], row[X_STRIDE]
-    dz, Z, N = row[DZ], row[Z_STRIDE], padded(row[INPUTS])
-    product_rows(tape, dx, X_, tape, row[ZERO_AT], 0, tape, dz, Z, tape, row[W_T], M, sums, N)
-
-
-@kernel
-def weights_back(tape: F32, row: I64, M: int) -> None:
-    """dW = X^T dZ and db = the sum of dZ.
-
-    Args:
-        tape: Values of a tape. DW and DB are overwritten.
-        row: Of the layer.
-        M: Number of rows.
-    """
-    dz, Z, N = row[DZ], row[Z_STRIDE], row[SUMS]
-    outer(tape, row[DW], row[ZERO_AT], row[X], row[X_STRIDE], dz, Z, M, row[INPUTS], N)
+    dz, Z, X_, zero = row[DZ], row[Z_STRIDE], row[X_STRIDE], row[ZERO_AT]
+    D, N = row[INPUTS], padded(row[SUMS])
+    outer(tape, row[DW], zero, row[X], X_, dz, Z, M, D, N)
     sum_rows(tape, row[DB], dz, Z, M, N)
-
-
-@kernel
-def recurrent_weights_back(tape: F32, row: I64, M: int) -> None:
-    """dU = h^T dQ and db_u = the sum of dQ, h being the state before each row.
-
-    Args:
-        tape: Values of a tape. DU and DB_U are overwritten.
-        row: Of the layer.
-        M: Number of rows.
-    """
-    dq, Z, N = row[DQ], row[Z_STRIDE], row[RECURRENT_SUMS]
-    outer(tape, row[DU], row[ZERO_AT], row[HS], row[H_STRIDE], dq, Z, M, row[UNITS], N)
-    if row[DQ] != row[DZ]:
-        sum_rows(tape, row[DB_U], dq, Z, M, N)
+    if row[U]:
+        dq, N_u = row[DQ], padded(row[RECURRENT_SUMS])
+        outer(tape, row[DU], zero, row[HS], row[H_STRIDE], dq, Z, M, row[UNITS], N_u)
+        if dq != dz:
+            sum_rows(tape, row[DB_U], dq, Z, M, N_u)
+    if row[W_T]:
+        dx, N_x = row[DH] + batch * X_, padded(D)
+        product_rows(tape, dx, X_, tape, zero, 0, tape, dz, Z, tape, row[W_T], M, row[SUMS], N_x)

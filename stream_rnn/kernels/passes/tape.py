@@ -18,9 +18,9 @@ from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
 KIND, INPUTS, UNITS, ACTIVATION, SUMS, RECURRENT_SUMS = range(6)
-"""Columns: as in a plan; and the number of sums, padded, that the inputs and the units add to."""
+"""Columns: as in a plan; and the number of sums that the inputs and the units add to."""
 W, U, U_N, B, B_U, W_T, U_T, U_N_T, ZERO_AT = range(6, 15)
-"""Columns: packed weights, where the sums start, transposed weights (0: not needed), and a row of zeros."""
+"""Columns: packed weights, where the sums start, transposed weights, and a row of zeros. 0: it has none."""
 X, X_STRIDE, HS, H_STRIDE, GATES_AT, Z_STRIDE, KEPT, SQUASHED = range(15, 23)
 """Columns: inputs (M, D); hidden states (B + M, H); gates (M, SUMS), the stride of all sums. An LSTM keeps
 its cell states (B + M, H) and their tanh (M, H); a GRU what `gru_forward` says, (M, H)."""
@@ -38,12 +38,14 @@ class Tape(NamedTuple):
     Attributes:
         values: Flat; every place is an index into it.
         table: A row a layer and one for the readout, (layers + 1, COLUMNS).
+        layers: The same rows one by one.
         steps: Steps T of a window.
         batch: Windows B.
     """
 
     values: F32
     table: I64
+    layers: list[I64]
     steps: int
     batch: int
 
@@ -84,7 +86,7 @@ def make_tape(plan: I64, steps: int, batch: int) -> Tape:
     for row, layer in zip(table, plan, strict=True):
         kind, D, H = (int(layer[column]) for column in (layout.KIND, layout.INPUTS, layout.UNITS))
         row[[KIND, INPUTS, UNITS, ACTIVATION]] = kind, D, H, layer[layout.ACTIVATION]
-        row[SUMS], row[RECURRENT_SUMS] = padded(GATES[kind] * H), padded(RECURRENT_GATES[kind] * H)
+        row[SUMS], row[RECURRENT_SUMS] = GATES[kind] * H, RECURRENT_GATES[kind] * H
         row[X_STRIDE], row[H_STRIDE], row[Z_STRIDE] = _stride(D), _stride(H), _stride(GATES[kind] * H)
     room, M = _Room(), steps * batch
     _share(table, room, M, batch)
@@ -96,7 +98,7 @@ def make_tape(plan: I64, steps: int, batch: int) -> Tape:
     table[1:-1, X] = table[:-2, HS] + batch * table[:-2, H_STRIDE]
     for row in (table[0], table[-1]):  # of their own, because some may be dropped
         row[X] = room.put(M, row[X_STRIDE])
-    return Tape(room.made(), table, steps, batch)
+    return Tape(room.made(), table, list(table), steps, batch)
 
 
 class _Room:
@@ -138,7 +140,8 @@ def _share(table: I64, room: _Room, M: int, batch: int) -> None:
 
 def _place_weights(row: I64, room: _Room) -> None:
     """Place one layer's packed weights and their gradient, whose rows `outer` rounds up to whole tiles."""
-    kind, D, H, N, N_u = (int(row[column]) for column in (KIND, INPUTS, UNITS, SUMS, RECURRENT_SUMS))
+    kind, D, H = (int(row[column]) for column in (KIND, INPUTS, UNITS))
+    N, N_u = padded(int(row[SUMS])), padded(int(row[RECURRENT_SUMS]))
     row[W], row[W_T], row[B] = room.put(D, N), room.put(N, padded(D)), room.put(1, N)
     row[DW], row[DB] = room.put(D + ROWS, N), room.put(1, N)
     if kind == layout.READOUT:
