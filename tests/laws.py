@@ -4,13 +4,11 @@ import numpy as np
 
 from stream_rnn.kernels import network
 from stream_rnn.kernels import plan as layout
-from stream_rnn.kernels.elman import elman_forward
 from stream_rnn.kernels.engine import make_engine
-from stream_rnn.kernels.gru import gru_forward
-from stream_rnn.kernels.lstm import lstm_forward
 from stream_rnn.model.architecture import Architecture
 from stream_rnn.model.model import split_weights
 from stream_rnn.sample import F32, I64
+from stream_rnn.training.gradient import Backpropagation
 from tests import reference
 
 TOLERANCE = 2e-5  # from float64, over a thousand steps, for outputs of the order of one
@@ -73,26 +71,18 @@ def float32_stays_near_float64(made: Made) -> None:
 
 def training_pass_equals_repeated_step(made: Made) -> None:
     """The forward pass of training keeps the very hidden states that single steps go through."""
-    layer, T = made.architecture.layers[0], 20
-    H, kind = layer.units, layer.kind
-    named = split_weights(made.architecture, made.weights)
-    W, U, b = (named[f"layers.0.{name}"] for name in ("W", "U", "b"))
-    X = np.ascontiguousarray(made.xs[: 3 * T].reshape(T, 3, -1))
-    zero, hs = np.zeros((3, H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
-    if kind == layout.LSTM:
-        cs, gates = np.empty((T, 3, 2 * H), dtype=np.float32), np.empty((T, 3, 4 * H), dtype=np.float32)
-        lstm_forward(X, W, U, b, zero, zero, hs, cs, gates)
-    elif layer.cell == "gru":
-        gates, recurrent = np.empty((T, 3, 3 * H), dtype=np.float32), np.empty((T, 3, H), dtype=np.float32)
-        after = kind == layout.GRU_RESET_AFTER
-        gru_forward(X, W, U, named["layers.0.U_n"], b, after, zero, hs, gates, recurrent)
-    else:
-        elman_forward(X, W, U, b, kind == layout.ELMAN_RELU, zero, hs)
-    for i in range(3):
+    T, B = len(made.xs) // 3, 3
+    X = np.ascontiguousarray(made.xs[: T * B].reshape(T, B, -1))
+    passes = Backpropagation(made.plan, T, B)
+    passes.forward(made.weights, X)
+    for i in range(B):
         state = made.state()
         for t in range(T):
             made.step(X[t, i], state)
-            np.testing.assert_array_equal(hs[t, i], state[:H])
+            for layer, row in enumerate(made.plan[:-1]):
+                at = row[layout.STATE_AT]
+                h = state[at : at + row[layout.UNITS]]
+                np.testing.assert_array_equal(passes.hidden(layer)[t, i], h)
 
 
 LAWS = (

@@ -7,7 +7,7 @@ from stream_rnn.model.architecture import Architecture, Layer, Readout
 from stream_rnn.model.model import split_weights
 from stream_rnn.sample import F32
 from stream_rnn.training.adam import BETA1, BETA2, EPSILON, Adam, clip, cosine
-from stream_rnn.training.gradient import Dropout, gradient
+from stream_rnn.training.gradient import Backpropagation, Dropout
 from tests import reference
 from tests.laws import Made
 from tests.reference import F64
@@ -31,12 +31,25 @@ def batch(made: Made) -> tuple[F32, F32]:
     return np.ascontiguousarray(made.xs.reshape(T, B, -1)), Y
 
 
+def gradient(
+    made: Made,
+    X: F32,
+    Y: F32,
+    scored_from: int,
+    dweights: F32,
+    dropout: Dropout = NONE,
+    rng: np.random.Generator | None = None,
+) -> tuple[float, int]:
+    """The gradient of windows, (T, B, D), added to `dweights`."""
+    passes = Backpropagation(made.plan, X.shape[0], X.shape[1])
+    rng = np.random.default_rng(0) if rng is None else rng
+    return passes.add_gradient(made.weights, X, Y, scored_from, dweights, dropout, rng)
+
+
 def analytic(made: Made, scored_from: int) -> tuple[float, int, F32]:
     X, Y = batch(made)
     dweights = np.zeros_like(made.weights)
-    loss, count = gradient(
-        made.plan, made.weights, X, Y, scored_from, NONE, np.random.default_rng(0), dweights
-    )
+    loss, count = gradient(made, X, Y, scored_from, dweights)
     return loss, count, dweights
 
 
@@ -64,6 +77,29 @@ def test_gradient_of_every_cell_and_depth_equals_finite_differences(cell: str, d
     check_against_finite_differences(small(CELLS[cell], depth), scored_from=2)
 
 
+@pytest.mark.parametrize(("inputs", "units"), [(1, 1), (3, 16), (5, 19), (18, 33)])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_gradient_of_awkward_sizes_equals_the_slope_along_every_array(
+    cell: str, inputs: int, units: int
+) -> None:
+    kind = CELLS[cell]
+    layers = tuple(Layer(kind.cell, size, kind.activation, kind.reset) for size in (units, units + 2))
+    steps, windows = 48, 3  # more rows than are summed at once
+    made = Made(Architecture(inputs=inputs, layers=layers, outputs=2), steps * windows)
+    rng = np.random.default_rng(4)
+    X = np.ascontiguousarray(made.xs.reshape(steps, windows, inputs))
+    Y = rng.standard_normal((steps, windows, 2)).astype(np.float32)
+    dweights = np.zeros_like(made.weights)
+    gradient(made, X, Y, 3, dweights)
+    exact = split_weights(made.architecture, made.weights)
+    named = {name: array.astype(np.float64) for name, array in exact.items()}
+    for name, found in split_weights(made.architecture, dweights).items():
+        along = rng.standard_normal(found.shape) / np.sqrt(found.size)
+        ends = [named | {name: named[name] + step * along} for step in (STEP, -STEP)]
+        up, down = (reference.loss(made.architecture, end, X, Y, 3) for end in ends)  # type: ignore[arg-type]  # F32
+        assert np.sum(found * along) == pytest.approx((up - down) / (2 * STEP), rel=2e-3, abs=2e-3), name
+
+
 @pytest.mark.parametrize("readout", ["tanh", "sigmoid", "softmax"])
 def test_gradient_through_every_readout_equals_finite_differences(readout: Readout) -> None:
     check_against_finite_differences(small(CELLS["gru"], 1, readout, outputs=3), scored_from=0)
@@ -80,7 +116,7 @@ def test_shards_add_up_to_the_batch() -> None:
     total, losses, counts = np.zeros_like(whole), 0.0, 0
     for part in (slice(0, 1), slice(1, 3)):
         x, y = np.ascontiguousarray(X[:, part]), np.ascontiguousarray(Y[:, part])
-        shard = gradient(made.plan, made.weights, x, y, 2, NONE, np.random.default_rng(0), total)
+        shard = gradient(made, x, y, 2, total)
         losses, counts = losses + shard[0], counts + shard[1]
     assert counts == count
     assert losses == pytest.approx(loss, rel=1e-6)
@@ -91,8 +127,7 @@ def test_dropped_inputs_have_no_part_in_the_gradient() -> None:
     made = small(CELLS["gru"], 1)
     X, Y = batch(made)
     dweights = np.zeros_like(made.weights)
-    rng = np.random.default_rng(0)
-    gradient(made.plan, made.weights, X, Y, 0, Dropout(inputs=0.999999), rng, dweights)
+    gradient(made, X, Y, 0, dweights, Dropout(inputs=0.999999))
     named = split_weights(made.architecture, dweights)
     assert (named["layers.0.W"] == 0).all()
     assert (named["layers.0.b"] != 0).any()
@@ -104,7 +139,7 @@ def test_dropout_keeps_the_expected_gradient_of_the_readout() -> None:
     _, _, exact = analytic(made, 0)
     rng, total = np.random.default_rng(3), np.zeros_like(made.weights)
     for _ in range(4000):
-        gradient(made.plan, made.weights, X, Y, 0, Dropout(readout=0.2), rng, total)
+        gradient(made, X, Y, 0, total, Dropout(readout=0.2), rng)
     total /= np.float32(4000)
     bias = split_weights(made.architecture, total)["readout.b"]
     np.testing.assert_allclose(bias, split_weights(made.architecture, exact)["readout.b"], rtol=0.05)

@@ -23,7 +23,7 @@ from stream_rnn.preprocess import Missing
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32, I64
 from stream_rnn.training.adam import Adam, clip, cosine
-from stream_rnn.training.gradient import Dropout, gradient, views
+from stream_rnn.training.gradient import Backpropagation, Dropout, views
 from stream_rnn.training.windows import Data, Windows, features, gather, runs, scale
 
 SHARDS = 2
@@ -161,6 +161,9 @@ class _Run:
         self._updates = max(LEAST_UPDATES, round(int(data.train.sum()) / scored))
         self._warm = steps * bin_rows
         self._rng, *self._shard_rngs = np.random.default_rng(options.seed).spawn(1 + SHARDS)
+        shares = np.array_split(np.arange(options.batch), SHARDS)
+        self._cuts = [slice(share[0], share[-1] + 1) for share in shares]
+        self._shards = [Backpropagation(plan, steps, len(share)) for share in shares]
         self._dropout = Dropout(options.dropout, options.dropout)
         self.weights, decay = initial_weights(plan, options.weight_decay, self._rng)
         self._adam = Adam(decay)
@@ -202,15 +205,13 @@ class _Run:
 
     def _gradient(self, X: F32, Y: F32, pool: ThreadPoolExecutor) -> tuple[float, F32]:
         """Mean loss of a batch and its gradient, from shards side by side, added in a fixed order."""
-        cuts = np.array_split(np.arange(X.shape[1]), SHARDS)
 
         def shard(i: int) -> tuple[float, int, F32]:
             dweights = np.zeros_like(self.weights)
-            x, y = np.ascontiguousarray(X[:, cuts[i]]), np.ascontiguousarray(Y[:, cuts[i]])
-            rng = self._shard_rngs[i]
+            x, y, rng = X[:, self._cuts[i]], Y[:, self._cuts[i]], self._shard_rngs[i]
             with np.errstate(over="ignore", invalid="ignore"):  # a fit that diverges is told by its loss
-                loss, count = gradient(
-                    self._plan, self.weights, x, y, self._scored_from, self._dropout, rng, dweights
+                loss, count = self._shards[i].add_gradient(
+                    self.weights, x, y, self._scored_from, dweights, self._dropout, rng
                 )
             return loss, count, dweights
 
