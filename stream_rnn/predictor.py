@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from stream_rnn.errors import ModelError, SampleError
 from stream_rnn.kernels._jit import seal
 from stream_rnn.kernels.batch import make_batch
+from stream_rnn.kernels.sparse import Clock, tune
 from stream_rnn.memory import Memories, Memory, Shape
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
@@ -99,6 +100,19 @@ class Predictor:
             outcomes: `Outcome` bits, (>= N,). Overwritten.
         """
         advance_many(self.stepper, self._batch, memory, places, N, X, Y, outcomes)
+
+    def tune(self, clock: Clock) -> list[int]:
+        """Measure where it pays to read only the weights of inputs that are not zero: the same bits either way.
+
+        Args:
+            clock: Nanoseconds, monotonic: `time.perf_counter_ns`.
+
+        Returns:
+            For each layer, and the readout last: below how many inputs that are not zero it does. Spike counts
+            often are fewer in the first layer, the outputs of rectified units in any other.
+        """
+        x = np.zeros(max(self.inputs, *(layer.units for layer in self.model.card.architecture.layers)), _F32)
+        return tune(self.stepper, x, clock, features=self.model.preprocess.folds)
 
     def prepare(self, memory: F32, at: int) -> None:
         """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.

@@ -24,6 +24,7 @@ ZERO = np.float32(0.0)
 BIN, MISSING, WIDTH = range(0, 6, 2)
 """Settings in front of a stage, int64 in the place of two float32 each."""
 CONSTANTS_AT = 8
+MOST_DEVIATIONS = 16.0
 
 
 class Outcome(enum.IntFlag):
@@ -55,14 +56,33 @@ class Preprocess(msgspec.Struct, frozen=True):
         """Number of features D."""
         return int(self.mean.shape[0])
 
+    @property
+    def folds(self) -> bool:
+        """Whether the z-score may go into the weights: no mean so far from 0 that float32 would lose digits.
+
+        What is 0 before it, a count of no spikes, is then 0 at the network's input.
+        """
+        return bool((np.abs(self.mean) <= MOST_DEVIATIONS * self.std)[self.std > 0].all())
+
+    def folded(self, W: F32, b: F32) -> tuple[F32, F32]:
+        """(x - mean) / std W + b as x W' + b': W', (D, N), and b', (N,)."""
+        scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
+        into = scale.astype(np.float64)[:, None] * W
+        shifted = b - self.mean.astype(np.float64) @ into
+        return into.astype(np.float32), shifted.astype(np.float32)
+
     def stage(self) -> F32:
         """What `preprocess_step` reads: settings and constants (3, D).
 
-        The constants are the mean of a bin, 1 / std, and the mean of one sample.
+        The constants are the mean of a bin, 1 / std, and the mean of one sample; 0 and 1 instead of the first
+        two where the z-score is folded into the weights.
         """
         scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
         settings = np.array([self.bin, MISSING_CODES[self.missing], self.width, 0], dtype=np.int64)
-        parts = (self.mean, scale, self.mean / np.float32(self.bin))
+        mean = self.mean
+        if self.folds:
+            mean, scale = np.zeros_like(mean), np.ones_like(scale)
+        parts = (mean, scale, self.mean / np.float32(self.bin))
         return np.concatenate([settings.view(np.float32), *(part.astype(np.float32) for part in parts)])
 
     @property

@@ -10,7 +10,7 @@ from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels.batch import A_AT, BLOCK, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
-from stream_rnn.kernels.plan import state_size
+from stream_rnn.kernels.plan import arrays, state_size
 from stream_rnn.kernels.vector import integer, set_integer
 from stream_rnn.memory import COUNT, TICKET, WINDOW_AT
 from stream_rnn.model.model import Model
@@ -184,7 +184,13 @@ def make_stepper(model: Model, first_ticket: int) -> F32:
     plan = model.card.architecture.plan()
     stage = model.preprocess.stage()
     room = STAGE + len(stage)
-    engine = make_engine(plan, model.weights, room + model.preprocess.width)
+    weights = model.weights
+    if model.preprocess.folds:
+        weights = weights.copy()
+        first = arrays(plan[0], weights)
+        W, b = first["W"], first["b"][: first["W"].shape[1]]
+        W[:], b[:] = model.preprocess.folded(W, b)
+    engine = make_engine(plan, weights, room + model.preprocess.width)
     own = int(engine[OWN_AT : OWN_AT + 2].view(np.int64)[0])
     engine[LAST_TICKET : LAST_TICKET + 2].view(np.int64)[0] = first_ticket
     fields = model.card.architecture.outputs, state_size(plan), own + room, 0

@@ -44,19 +44,36 @@ class Matrix(NamedTuple):
         return [address(builder, self.base, place) for place in places]
 
 
+class Form(NamedTuple):
+    """What kind of product.
+
+    Attributes:
+        rows: Rows of z, M.
+        widest: Most vectors of their columns.
+        listed: Whether only those rows of w are taken that a list names.
+        transposed: Whether x stands row by row of w: the product is x^T w.
+    """
+
+    rows: int
+    widest: int
+    listed: bool = False
+    transposed: bool = False
+
+
 class Job(NamedTuple):
-    """z = start + x w; where there is a list, over the rows it names."""
+    """z = start + x w, over so many rows of w, or over those that a list names."""
 
     z: Matrix
     start: Matrix
     x: Matrix
     w: Matrix
     rows: Any
-    listed: Any = None
+    numbers: Any
 
 
-def _loop(builder: ir.IRBuilder, job: Job, M: int, V: int) -> None:
+def _loop(builder: ir.IRBuilder, job: Job, form: Form, V: int) -> None:
     """z[m] = start[m] + x[m, 0] w[0] + x[m, 1] w[1] + ..., in this order, for M rows of V vectors."""
+    M = form.rows
     numbers = [ir.Constant(INT, m) for m in range(M)]
     sums = [
         [
@@ -67,11 +84,12 @@ def _loop(builder: ir.IRBuilder, job: Job, M: int, V: int) -> None:
     ]
     with cgutils.for_range(builder, job.rows) as loop:
         i = loop.index
-        if job.listed is not None:
-            i = builder.load(builder.gep(job.listed, [i]), align=4)
+        if form.listed:
+            i = builder.load(builder.gep(job.numbers, [i]), align=4)
         weights = [builder.load(v, align=4) for v in job.w.vectors(builder, i, V)]
         for m in range(M):
-            place = builder.add(job.x.place(builder, numbers[m]), i)
+            row, column = (i, numbers[m]) if form.transposed else (numbers[m], i)
+            place = builder.add(job.x.place(builder, row), column)
             factor = spread(builder, builder.load(builder.gep(job.x.base, [place])))
             for v in range(V):
                 grown = multiply_add(builder, factor, weights[v], builder.load(sums[m][v]))
@@ -81,9 +99,9 @@ def _loop(builder: ir.IRBuilder, job: Job, M: int, V: int) -> None:
             builder.store(builder.load(held), place, align=4)
 
 
-def _function(module: ir.Module, name: str, M: int, widest: int, listed: bool) -> ir.Function:  # noqa: FBT001
+def _function(module: ir.Module, name: str, form: Form) -> ir.Function:
     """The loop for as many vectors as its last argument says, defined once in a module."""
-    arguments = [FLOATS, INT, INT] * 4 + [INT, INT] + [INTS] * listed
+    arguments = [FLOATS, INT, INT] * 4 + [INT, INT] + [INTS] * form.listed
     function = cgutils.get_or_insert_function(module, ir.FunctionType(ir.VoidType(), arguments), name)  # type: ignore[no-untyped-call]
     if not function.is_declaration:
         return function
@@ -92,38 +110,37 @@ def _function(module: ir.Module, name: str, M: int, widest: int, listed: bool) -
     builder = ir.IRBuilder(function.append_basic_block())
     given = function.args
     matrices = [Matrix(*given[i : i + 3]) for i in (0, 3, 6, 9)]
-    job = Job(*matrices, given[12], given[14] if listed else None)
+    job = Job(*matrices, given[12], given[14] if form.listed else None)
     end = function.append_basic_block()
-    blocks = [function.append_basic_block() for _ in range(widest)]
+    blocks = [function.append_basic_block() for _ in range(form.widest)]
     choice = builder.switch(given[13], end)
     for V, block in enumerate(blocks, 1):
         choice.add_case(ir.Constant(INT, V), block)
         builder.position_at_end(block)
-        _loop(builder, job, M, V)
+        _loop(builder, job, form, V)
         builder.branch(end)
     builder.position_at_end(end)
     builder.ret_void()
     return function
 
 
-def _call(name: str, M: int, widest: int) -> Callable[..., ir.Value]:
+def _call(name: str, form: Form) -> Callable[..., ir.Value]:
     """Code that calls the loop with numba's arrays, indices and numbers."""
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         arguments = list(values[:14])
         for i in (0, 3, 6, 9):
             arguments[i] = data(context, builder, signature.args[i], values[i])
-        listed = len(values) > 14
-        if listed:
+        if form.listed:
             base = data(context, builder, signature.args[14], values[14])
             arguments.append(address(builder, base, values[15], INT))
-        builder.call(_function(builder.module, f"stream_rnn.{name}.{LANES}", M, widest, listed), arguments)
+        builder.call(_function(builder.module, f"stream_rnn.{name}.{LANES}", form), arguments)
         return context.get_dummy_value()
 
     return generate
 
 
-def _product(name: str, M: int, widest: int) -> Any:
+def _product(name: str, form: Form) -> Any:
     @builtin
     def product(
         _: Any,
@@ -145,20 +162,22 @@ def _product(name: str, M: int, widest: int) -> Any:
         del z_at, z_stride, start_at, start_stride, x_at, x_stride, w_at, w_stride, rows, width
         places = (types.intp, types.intp)
         kind = types.void(z, *places, start, *places, x, *places, w, *places, *places)
-        return kind, _call(name, M, widest)
+        return kind, _call(name, form)
 
     return product
 
 
-panel = _product("panel", 1, PANEL)
+panel = _product("panel", Form(1, PANEL))
 """z = start + x w for one x and 1 to PANEL vectors of columns (the last argument).
 
 Each matrix is an array, the index of its first value and the distance of its rows; the sums may start at z.
 """
-tile = _product("tile", ROWS, TILE)
+tile = _product("tile", Form(ROWS, TILE))
 """Z = start + X W for ROWS rows of X and 1 to TILE vectors of columns; the rest as in `panel`."""
-pair = _product("pair", PAIR, TILE)
+pair = _product("pair", Form(PAIR, TILE))
 """The same for PAIR rows."""
+outer_tile = _product("outer", Form(ROWS, TILE, transposed=True))
+"""Z = start + X^T W for ROWS columns of X and 1 to TILE vectors of columns of W."""
 
 
 @builtin
@@ -185,4 +204,4 @@ def panel_listed(
     del z_at, z_stride, start_at, start_stride, x_at, x_stride, w_at, w_stride, rows, width, numbers_at
     places = (types.intp, types.intp)
     kind = types.void(z, *places, start, *places, x, *places, w, *places, *places, numbers, types.intp)
-    return kind, _call("panel_listed", 1, PANEL)
+    return kind, _call("panel_listed", Form(1, PANEL, listed=True))

@@ -22,7 +22,10 @@ W, U, U_N, B, B_U = range(14, 24, 2)
 """Columns: packed weights, and where the sums start."""
 A_AT, Q_AT, RESET_AT = range(24, 30, 2)
 """Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
-COLUMNS = 30
+NUMBERS_AT, FEW, PAUSE = range(30, 36, 2)
+"""Columns: scratch for the numbers of the inputs that are not zero; below how many only those are taken: 0 unless
+`sparse.tune` measured that it pays; and for how many steps they are not counted, since they were too many."""
+COLUMNS = 36
 """Of a row. An int64 takes the place of two float32, so fields and columns are two apart."""
 
 GATES = {
@@ -110,7 +113,8 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts) -> dict[int, int]:
         row |= {U: parts.put(pack(recurrent)), B_U: parts.put(_padded(b_u))}
     if kind == layout.GRU_RESET_BEFORE:
         row |= {U_N: parts.put(pack(arrays["U_n"])), RESET_AT: parts.put(np.zeros(H, dtype=np.float32))}
-    return row | {A_AT: parts.put(scratch), Q_AT: parts.put(scratch)}
+    numbers = np.zeros(2 * int(layer[layout.INPUTS]), dtype=np.float32)
+    return row | {A_AT: parts.put(scratch), Q_AT: parts.put(scratch), NUMBERS_AT: parts.put(numbers)}
 
 
 def _padded(values: F32) -> F32:

@@ -11,9 +11,12 @@ from stream_rnn.kernels.engine import (
     A_AT,
     ACTIVATION,
     B_U,
+    FEW,
     INPUTS,
     KIND,
     LAYERS,
+    NUMBERS_AT,
+    PAUSE,
     Q_AT,
     RECURRENT_SUMS,
     RESET_AT,
@@ -28,10 +31,13 @@ from stream_rnn.kernels.engine import (
 )
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
-from stream_rnn.kernels.packed import padded, product
+from stream_rnn.kernels.packed import not_zero, padded, product, product_listed
 from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
-from stream_rnn.kernels.vector import integer
+from stream_rnn.kernels.vector import integer, set_integer
 from stream_rnn.sample import F32
+
+PAUSE_STEPS = 15
+"""Steps for which inputs are not counted after they were too many: a sixteenth of the cost where all are dense."""
 
 
 @inner
@@ -45,8 +51,20 @@ def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
         x_at: See `x`.
     """
     a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
-    D, N = integer(engine, row + INPUTS), integer(engine, row + SUMS)
-    product(engine, a, engine, b, x, x_at, engine, w, D, N)
+    D, N, few = integer(engine, row + INPUTS), integer(engine, row + SUMS), integer(engine, row + FEW)
+    numbers, n = integer(engine, row + NUMBERS_AT), D
+    if few > 0:
+        pause = integer(engine, row + PAUSE)
+        if pause == 0:
+            n = not_zero(x, x_at, D, engine, numbers)
+            pause = 0 if n < few else PAUSE_STEPS
+        else:
+            pause -= 1
+        set_integer(engine, row + PAUSE, pause)
+    if n < few:
+        product_listed(engine, a, engine, b, x, x_at, engine, w, D, N, n, numbers)
+    else:
+        product(engine, a, engine, b, x, x_at, engine, w, D, N)
 
 
 @inner

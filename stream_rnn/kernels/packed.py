@@ -8,8 +8,10 @@ import numpy as np
 
 from stream_rnn.kernels._jit import hot, inner
 from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, TILE, pair, panel, panel_listed, tile
-from stream_rnn.kernels.vector import LANES, integer
+from stream_rnn.kernels.vector import LANES, integer, set_integer
 from stream_rnn.sample import F32
+
+ZERO = np.float32(0.0)
 
 
 @inner
@@ -85,6 +87,27 @@ def product_plain(
         xi = x[x_at + i]
         for j in range(N):
             z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]
+
+
+@hot
+def not_zero(x: F32, x_at: int, D: int, numbers: F32, numbers_at: int) -> int:
+    """List the inputs that are not zero.
+
+    Args:
+        x: Holds D inputs from index `x_at`.
+        x_at: See `x`.
+        D: See `x`.
+        numbers: Their numbers, in order, int64 in the place of two float32 each. Overwritten, up to D of them.
+        numbers_at: Index of the first of them.
+
+    Returns:
+        How many they are.
+    """
+    n = 0
+    for i in range(D):
+        set_integer(numbers, numbers_at + 2 * n, i)
+        n += x[x_at + i] != ZERO  # without a branch that could be guessed wrong
+    return n
 
 
 @hot

@@ -1,8 +1,7 @@
 """Sums over the rows of a batch: the gradient of weights and of biases, always in the same order."""
 
 from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels._outer import outer_tile
-from stream_rnn.kernels._panel import ROWS, TILE
+from stream_rnn.kernels._panel import ROWS, TILE, outer_tile
 from stream_rnn.kernels.activations import ZERO
 from stream_rnn.kernels.vector import LANES, load, splat, store
 from stream_rnn.sample import F32

@@ -1,0 +1,93 @@
+"""Where inputs are zero, their weights need not be read: decided layer by layer, by what this machine takes for it."""
+
+from collections.abc import Callable
+
+from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels.engine import A_AT, FEW, INPUTS, KIND, LAYERS, NUMBERS_AT, SUMS, B, W, row_of
+from stream_rnn.kernels.packed import not_zero, product, product_listed
+from stream_rnn.kernels.plan import ELMAN_RELU
+from stream_rnn.kernels.vector import integer, set_integer
+from stream_rnn.sample import F32
+
+Clock = Callable[[], int]
+"""Nanoseconds, when asked."""
+
+LEAST_INPUTS = 16  # of a layer for which it is worth asking
+WORTH_IT = 0.9  # what takes as long either way is not worth counting for
+ROUNDS, REPEATS = 7, 8
+
+
+@hot
+def _dense(engine: F32, row: int, x: F32, repeats: int) -> None:
+    a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
+    for _ in range(repeats):
+        product(engine, a, engine, b, x, 0, engine, w, integer(engine, row + INPUTS), integer(engine, row + SUMS))
+
+
+@hot
+def _listed(engine: F32, row: int, x: F32, repeats: int) -> None:
+    a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
+    D, N, numbers = integer(engine, row + INPUTS), integer(engine, row + SUMS), integer(engine, row + NUMBERS_AT)
+    for _ in range(repeats):
+        n = not_zero(x, 0, D, engine, numbers)
+        product_listed(engine, a, engine, b, x, 0, engine, w, D, N, n, numbers)
+
+
+@hot
+def _read(engine: F32, at: int) -> int:
+    return integer(engine, at)
+
+
+@hot
+def _write(engine: F32, at: int, value: int) -> None:
+    set_integer(engine, at, value)
+
+
+def tune(engine: F32, x: F32, clock: Clock, *, features: bool) -> list[int]:
+    """Measure and set below how many inputs that are not zero each layer takes only those.
+
+    Args:
+        engine: As made by `make_engine`. Its scratch is overwritten.
+        x: Room for the inputs of the widest layer.
+        clock: Nanoseconds, monotonic.
+        features: Whether features can be zero at all. Of what units give, only a rectified one can.
+
+    Returns:
+        The number for each layer, and the readout last; 0 where all inputs are always taken.
+    """
+    found, maybe_zero = [], features
+    for layer in range(_read(engine, LAYERS) + 1):
+        row = row_of(layer)
+        asked = maybe_zero and _read(engine, row + INPUTS) >= LEAST_INPUTS
+        few = _measured(engine, row, x, clock) if asked else 0
+        _write(engine, row + FEW, few)
+        found.append(few)
+        maybe_zero = _read(engine, row + KIND) == ELMAN_RELU
+    return found
+
+
+def _measured(engine: F32, row: int, x: F32, clock: Clock) -> int:
+    D = _read(engine, row + INPUTS)
+    x[:D] = 1.0
+    dense = _shortest(_dense, engine, row, x, clock)
+    x[: D - D // 4] = 0.0
+    quarter = _shortest(_listed, engine, row, x, clock)
+    x[: D - D // 2] = 0.0
+    x[D - D // 2 : D] = 1.0
+    half = _shortest(_listed, engine, row, x, clock)
+    if quarter > WORTH_IT * dense:
+        return 0
+    each = max(1.0, half - quarter) / (D // 2 - D // 4)
+    pays_below = (dense - (quarter - each * (D // 4))) / each
+    return max(0, min(D, int(WORTH_IT * pays_below)))
+
+
+def _shortest(kernel: Callable[[F32, int, F32, int], None], engine: F32, row: int, x: F32, clock: Clock) -> int:
+    """Nanoseconds of REPEATS products, the least of some rounds."""
+    kernel(engine, row, x, REPEATS)
+    times = []
+    for _ in range(ROUNDS):
+        began = clock()
+        kernel(engine, row, x, REPEATS)
+        times.append(clock() - began)
+    return min(times)
