@@ -156,6 +156,19 @@ class Memories:
         """A row that no stream uses any more."""
         self._free.append(at)
 
+    def get(self, at: int, field: int) -> int:
+        """A field of the row at this index."""
+        return int(self.integers[(at + field) // 2])
+
+    def set(self, at: int, field: int, value: int) -> None:
+        """Change a field of the row at this index."""
+        self.integers[(at + field) // 2] = value
+
+    def forget(self, at: int) -> None:
+        """Back to before the first sample; what a session keeps in the row stays."""
+        self.data[at : at + LAST_SEQ] = 0
+        self.data[at + WINDOW_AT : at + self.stride] = 0
+
     def of(self, at: int) -> Memory:
         """What lies in the row at this index; it sees what happens to the row."""
         return Memory(self.shape, self.data[at : at + self.stride])

@@ -112,7 +112,7 @@ class Predictor:
             often are fewer in the first layer, the outputs of rectified units in any other.
         """
         x = np.zeros(max(self.inputs, *(layer.units for layer in self.model.card.architecture.layers)), _F32)
-        return tune(self.stepper, x, clock, features=self.model.preprocess.folds)
+        return tune(self.stepper, x, clock, features=self.model.preprocess.folds and not self.model.half)
 
     def prepare(self, memory: F32, at: int) -> None:
         """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.
@@ -251,6 +251,9 @@ def check_golden(predictor: Predictor) -> None:
         ModelError: An output differs by more than rounding.
     """
     model = predictor.model
+    kernels = (advance, advance_many, prepare, advance_run)
+    for compiled in kernels:
+        seal(compiled, sealed=False)
     xs = model.golden_x if len(model.golden_x) else np.zeros((1, predictor.inputs), dtype=np.float32)
     ys = predictor.run(xs, stream="golden")
     memory, x, y = predictor.new_memory().data, xs[0].copy(), ys[0].copy()
@@ -258,7 +261,7 @@ def check_golden(predictor: Predictor) -> None:
     predictor.prepare(memory, 0)
     none = np.zeros(1, dtype=np.int64)
     predictor.advance_many(memory, none, 1, x[None], y[None], none.copy())
-    for compiled in (advance, advance_many, prepare, advance_run):
+    for compiled in kernels:
         seal(compiled)
     predictor.reset()
     if not len(model.golden_x):

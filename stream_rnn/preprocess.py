@@ -10,8 +10,8 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from stream_rnn.kernels._jit import hot, inner
-from stream_rnn.kernels.vector import LANES, fma, integer, load_first, splat, store_first, total
+from stream_rnn.kernels._jit import part
+from stream_rnn.kernels.vector import LANES, fma, integer, load_first, number, splat, store_first, total
 from stream_rnn.sample import F32
 
 Missing: TypeAlias = Literal["hold", "mean", "zero", "fail"]
@@ -71,16 +71,18 @@ class Preprocess(msgspec.Struct, frozen=True):
         shifted = b - self.mean.astype(np.float64) @ into
         return into.astype(np.float32), shifted.astype(np.float32)
 
-    def stage(self) -> F32:
+    def stage(self, *, folded: bool = False) -> F32:
         """What `preprocess_step` reads: settings and constants (3, D).
 
-        The constants are the mean of a bin, 1 / std, and the mean of one sample; 0 and 1 instead of the first
-        two where the z-score is folded into the weights.
+        The constants are the mean of a bin, 1 / std, and the mean of one sample.
+
+        Args:
+            folded: Whether the z-score is in the weights, where it `folds`: the first two are then 0 and 1.
         """
         scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
         settings = np.array([self.bin, MISSING_CODES[self.missing], self.width, 0], dtype=np.int64)
         mean = self.mean
-        if self.folds:
+        if folded and self.folds:
             mean, scale = np.zeros_like(mean), np.ones_like(scale)
         parts = (mean, scale, self.mean / np.float32(self.bin))
         return np.concatenate([settings.view(np.float32), *(part.astype(np.float32) for part in parts)])
@@ -91,7 +93,7 @@ class Preprocess(msgspec.Struct, frozen=True):
         return self.bin, self.width
 
 
-@hot
+@part
 def all_finite(v: F32, at: int, N: int) -> bool:
     """Whether no value is NaN or infinite.
 
@@ -106,17 +108,17 @@ def all_finite(v: F32, at: int, N: int) -> bool:
     return total(zeros) == ZERO
 
 
-@inner
+@part
 def _fill(missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32, row_at: int, D: int) -> None:
     """Copy a sample, with something in place of each value that is not finite: what was before, or 0."""
     for d in range(D):
         value = x[x_at + d]
         if not np.isfinite(value):
-            value = ZERO if missing == NOTHING else before[before_at + d]
+            value = ZERO if missing == NOTHING else number(before, before_at + d)
         row[row_at + d] = value
 
 
-@inner
+@part
 def _standardise(
     stage: F32, at: int, window: F32, window_at: int, newest: int, size: int, D: int, out: F32, out_at: int
 ) -> None:
@@ -132,7 +134,7 @@ def _standardise(
         store_first(out, out_at + j, (binned - mean) * scale, D - j)
 
 
-@hot
+@part
 def preprocess_step(
     stage: F32,
     at: int,

@@ -6,7 +6,7 @@ A *stepper* is the model's engine, and in the engine's own part the preprocessin
 import numpy as np
 
 from stream_rnn.kernels import network
-from stream_rnn.kernels._jit import hot, inner
+from stream_rnn.kernels._jit import hot, part
 from stream_rnn.kernels.batch import A_AT, BLOCK, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
@@ -23,7 +23,7 @@ STAGE = 8
 """Behind them: the preprocessing's stage."""
 
 
-@inner
+@part
 def take_in(engine: F32, memory: F32, at: int, x: F32, x_at: int, out: F32, out_at: int) -> int:
     """Preprocess one sample of a stream.
 
@@ -45,7 +45,7 @@ def take_in(engine: F32, memory: F32, at: int, x: F32, x_at: int, out: F32, out_
     return preprocess_step(engine, stage, x, x_at, count, slot, memory, at + WINDOW_AT, out, out_at)
 
 
-@inner
+@part
 def state_at(engine: F32, memory: F32, at: int) -> int:
     """Index of the hidden state whose turn it is.
 
@@ -154,7 +154,7 @@ def advance_many(
         first = i
 
 
-@inner
+@part
 def _give(batch: F32, first: int, end: int, places: I64, Y: F32, outcomes: I64) -> None:
     """Copy the outputs of one pass to the streams they belong to."""
     K, m = Y.shape[1], 0
@@ -182,18 +182,19 @@ def make_stepper(model: Model, first_ticket: int) -> F32:
         first_ticket: Where its tickets start: those of two engines must never meet in one memory.
     """
     plan = model.card.architecture.plan()
-    stage = model.preprocess.stage()
+    stage = model.preprocess.stage(folded=not model.half)
     room = STAGE + len(stage)
     weights = model.weights
-    if model.preprocess.folds:
+    half = model.half
+    if model.preprocess.folds and not half:
         weights = weights.copy()
         first = arrays(plan[0], weights)
         W, b = first["W"], first["b"][: first["W"].shape[1]]
         W[:], b[:] = model.preprocess.folded(W, b)
-    engine = make_engine(plan, weights, room + model.preprocess.width)
+    engine = make_engine(plan, weights, room + model.preprocess.width, half=half)
     own = int(engine[OWN_AT : OWN_AT + 2].view(np.int64)[0])
     engine[LAST_TICKET : LAST_TICKET + 2].view(np.int64)[0] = first_ticket
     fields = model.card.architecture.outputs, state_size(plan), own + room, 0
     engine[own : own + STAGE].view(np.int64)[:] = fields
-    engine[own + STAGE : own + room] = stage
+    engine.view(np.float32)[own + STAGE : own + room] = stage
     return engine

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.extending import register_jitable
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FLAGS: dict[str, Any] = {
     "nogil": True,
+    "no_cfunc_wrapper": True,  # nobody calls a kernel from C
     "error_model": "numpy",
     # Contraction (fused multiply-add) only: sums keep their order, so that a step, a run and a batch
     # give the same bits, and NaN stays NaN.
@@ -33,12 +35,14 @@ def hot(fn: Callable[P, R]) -> Callable[P, R]:
     return _compiled(fn, FLAGS | {"_nrt": False})
 
 
-def inner(fn: Callable[P, R]) -> Callable[P, R]:
-    """A part of hot kernels with a name of its own: copied into them before anything is compiled.
+def part(fn: Callable[P, R]) -> Callable[P, R]:
+    """A part of hot kernels that only kernels call: it needs no way in from Python, and no file of its own."""
+    return cast("Callable[P, R]", numba.njit(no_cpython_wrapper=True, **FLAGS, _nrt=False)(fn))
 
-    What numba compiles apart it also optimises apart, and again in every caller: that costs a cold start seconds.
-    """
-    return cast("Callable[P, R]", numba.njit(inline="always", **FLAGS, _nrt=False)(fn))
+
+def either(fn: Callable[P, R]) -> Callable[P, R]:
+    """Plain Python where Python calls it, compiled where a kernel does."""
+    return cast("Callable[P, R]", register_jitable(fn))
 
 
 def _compiled(fn: Callable[P, R], flags: dict[str, Any]) -> Callable[P, R]:
@@ -49,7 +53,7 @@ def _compiled(fn: Callable[P, R], flags: dict[str, Any]) -> Callable[P, R]:
     return cast("Callable[P, R]", compiled)
 
 
-def seal(fn: Callable[P, R]) -> None:
-    """From now on let a kernel take only what it is compiled for: anything else raises TypeError, at once."""
+def seal(fn: Callable[P, R], *, sealed: bool = True) -> None:
+    """From now on let a kernel take only what it is compiled for, anything else raises TypeError at once; or not."""
     if hasattr(fn, "disable_compile"):
-        fn.disable_compile()
+        fn.disable_compile(sealed)

@@ -1,6 +1,6 @@
 """The inner loop of every product, in LLVM IR: sums of a panel stay in registers while its rows stream by.
 
-Each loop is a function of its own that is not copied into its callers: a processor calls it in a nanosecond, the
+An array of int32 in the place of w says that its weights are halved. Each loop is a function of its own that is not copied into its callers: a processor calls it in a nanosecond, the
 compiler works on it once.
 """
 
@@ -11,7 +11,17 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 
-from stream_rnn.kernels._vector import FLOAT, INT, LANES, address, builtin, data, multiply_add, spread
+from stream_rnn.kernels._vector import (
+    FLOAT,
+    INT,
+    LANES,
+    VECTOR,
+    address,
+    builtin,
+    data,
+    multiply_add,
+    spread,
+)
 
 PANEL = 13
 """Most vectors of a panel: as many sums, a factor and a weight fit into 16 registers."""
@@ -24,14 +34,19 @@ TILE = 4 if LANES == 16 else 2
 
 FLOATS = FLOAT.as_pointer()
 INTS = INT.as_pointer()
+HALVES, WORDS = ir.VectorType(ir.IntType(16), LANES), ir.VectorType(ir.IntType(32), LANES)
 
 
 class Matrix(NamedTuple):
-    """A matrix in a flat array: its address, index of its first value, distance of its rows."""
+    """A matrix in a flat array: its address, index of its first value, distance of its rows.
+
+    Where it is halved, each value is the upper half of a float32 (bfloat16), and halves are counted.
+    """
 
     base: Any
     at: Any
     stride: Any
+    halved: bool = False
 
     def place(self, builder: ir.IRBuilder, row: ir.Value) -> ir.Value:
         """Index of a row's first value."""
@@ -43,6 +58,19 @@ class Matrix(NamedTuple):
         places = [builder.add(at, ir.Constant(INT, v * LANES)) for v in range(V)]
         return [address(builder, self.base, place) for place in places]
 
+    def load(self, builder: ir.IRBuilder, row: ir.Value, V: int) -> list[ir.Value]:
+        """The first V vectors of a row."""
+        if not self.halved:
+            return [builder.load(v, align=4) for v in self.vectors(builder, row, V)]
+        base, at = builder.bitcast(self.base, ir.IntType(16).as_pointer()), self.place(builder, row)
+        loaded = []
+        for v in range(V):
+            where = builder.gep(base, [builder.add(at, ir.Constant(INT, v * LANES))])
+            upper = builder.load(builder.bitcast(where, HALVES.as_pointer()), align=2)
+            shifted = builder.shl(builder.zext(upper, WORDS), ir.Constant(WORDS, [16] * LANES))
+            loaded.append(builder.bitcast(shifted, VECTOR))
+        return loaded
+
 
 class Form(NamedTuple):
     """What kind of product.
@@ -52,12 +80,14 @@ class Form(NamedTuple):
         widest: Most vectors of their columns.
         listed: Whether only those rows of w are taken that a list names.
         transposed: Whether x stands row by row of w: the product is x^T w.
+        halved: Whether w is.
     """
 
     rows: int
     widest: int
     listed: bool = False
     transposed: bool = False
+    halved: bool = False
 
 
 class Job(NamedTuple):
@@ -71,22 +101,21 @@ class Job(NamedTuple):
     numbers: Any
 
 
+def _held(builder: ir.IRBuilder, value: ir.Value) -> ir.Value:
+    """A variable that holds a value."""
+    return cgutils.alloca_once_value(builder, value)  # type: ignore[no-untyped-call]
+
+
 def _loop(builder: ir.IRBuilder, job: Job, form: Form, V: int) -> None:
     """z[m] = start[m] + x[m, 0] w[0] + x[m, 1] w[1] + ..., in this order, for M rows of V vectors."""
     M = form.rows
     numbers = [ir.Constant(INT, m) for m in range(M)]
-    sums = [
-        [
-            cgutils.alloca_once_value(builder, builder.load(v, align=4))
-            for v in job.start.vectors(builder, m, V)
-        ]
-        for m in numbers
-    ]
+    sums = [[_held(builder, value) for value in job.start.load(builder, m, V)] for m in numbers]
     with cgutils.for_range(builder, job.rows) as loop:
         i = loop.index
         if form.listed:
             i = builder.load(builder.gep(job.numbers, [i]), align=4)
-        weights = [builder.load(v, align=4) for v in job.w.vectors(builder, i, V)]
+        weights = job.w.load(builder, i, V)
         for m in range(M):
             row, column = (i, numbers[m]) if form.transposed else (numbers[m], i)
             place = builder.add(job.x.place(builder, row), column)
@@ -109,8 +138,8 @@ def _function(module: ir.Module, name: str, form: Form) -> ir.Function:
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
     given = function.args
-    matrices = [Matrix(*given[i : i + 3]) for i in (0, 3, 6, 9)]
-    job = Job(*matrices, given[12], given[14] if form.listed else None)
+    z, start, x = (Matrix(*given[i : i + 3]) for i in (0, 3, 6))
+    job = Job(z, start, x, Matrix(*given[9:12], form.halved), given[12], given[14] if form.listed else None)
     end = function.append_basic_block()
     blocks = [function.append_basic_block() for _ in range(form.widest)]
     choice = builder.switch(given[13], end)
@@ -130,11 +159,14 @@ def _call(name: str, form: Form) -> Callable[..., ir.Value]:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         arguments = list(values[:14])
         for i in (0, 3, 6, 9):
-            arguments[i] = data(context, builder, signature.args[i], values[i])
+            base = data(context, builder, signature.args[i], values[i])
+            arguments[i] = builder.bitcast(base, FLOATS)
+        halved = signature.args[9].dtype == types.int32
         if form.listed:
             base = data(context, builder, signature.args[14], values[14])
             arguments.append(address(builder, base, values[15], INT))
-        builder.call(_function(builder.module, f"stream_rnn.{name}.{LANES}", form), arguments)
+        whole = f"stream_rnn.{name}.{LANES}{'.halved' * halved}"
+        builder.call(_function(builder.module, whole, form._replace(halved=halved)), arguments)
         return context.get_dummy_value()
 
     return generate
@@ -178,6 +210,19 @@ pair = _product("pair", Form(PAIR, TILE))
 """The same for PAIR rows."""
 outer_tile = _product("outer", Form(ROWS, TILE, transposed=True))
 """Z = start + X^T W for ROWS columns of X and 1 to TILE vectors of columns of W."""
+
+
+@builtin
+def first_weight(_: Any, w: types.Array, at: Any) -> Any:
+    """Index of the weight that lies at float32 `at` of w, in the weights' own count."""
+    del at
+    double = w.dtype == types.int32
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        return builder.add(values[1], values[1]) if double else values[1]
+
+    return types.intp(w, types.intp), generate
 
 
 @builtin

@@ -118,6 +118,15 @@ def integer(_: Any, array: types.Array, at: types.Integer) -> Any:
 
 
 @builtin
+def number(_: Any, array: types.Array, at: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        return builder.load(address(builder, base, values[1], FLOAT), align=4)
+
+    return types.float32(array, types.intp), generate
+
+
+@builtin
 def set_integer(_: Any, array: types.Array, at: types.Integer, value: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         base = data(context, builder, signature.args[0], values[0])

@@ -5,7 +5,7 @@ The streams' states lie where they lie; what the products read and write stands 
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot, inner
+from stream_rnn.kernels._jit import part
 from stream_rnn.kernels.activations import activate
 from stream_rnn.kernels.elman import elman_update
 from stream_rnn.kernels.engine import (
@@ -65,7 +65,7 @@ def _whole(size: int) -> int:
     return -(-size // 16) * 16
 
 
-@hot
+@part
 def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
     """Advance M streams by one sample each; the outputs are left in the batch's sums a.
 
@@ -94,7 +94,7 @@ def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
         activate(code, batch[at : at + K])
 
 
-@inner
+@part
 def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     """q = h U of one layer, for every stream."""
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
@@ -109,7 +109,7 @@ def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     product_rows(batch, q_at, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
 
 
-@inner
+@part
 def _update(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
     """h and c of one layer, for every stream; h becomes the next layer's input."""
     kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)

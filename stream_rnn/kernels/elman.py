@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import part
 from stream_rnn.kernels.activations import relu_of, tanh_of
 from stream_rnn.kernels.vector import LANES, load, store_first
 from stream_rnn.sample import F32
@@ -10,7 +10,7 @@ from stream_rnn.sample import F32
 ONE = np.float32(1.0)
 
 
-@hot
+@part
 def elman_update(sums: F32, a: int, q: int, rectify: bool, state: F32, at: int, H: int) -> None:
     """h_t = f(x W + b + h U).
 

@@ -4,11 +4,14 @@ So a kernel takes one argument for all of it. The table in front is int64: the f
 layer and one for the readout. All places are indices of float32 in the buffer.
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import numpy as np
 
 from stream_rnn.kernels import plan as layout
-from stream_rnn.kernels._jit import inner
-from stream_rnn.kernels.packed import pack, padded
+from stream_rnn.kernels._jit import either
+from stream_rnn.kernels.packed import halved, pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
@@ -43,25 +46,27 @@ RECURRENT_GATES = GATES | {layout.GRU_RESET_BEFORE: 2, layout.READOUT: 0}
 LINE = 16  # float32 of a cache line, and of the widest vector
 
 
-def make_engine(plan: I64, weights: F32, own: int = 0) -> F32:
+def make_engine(plan: I64, weights: F32, own: int = 0, *, half: bool = False) -> F32:
     """Pack a network.
 
     Args:
         plan: As made by `make_plan`.
         weights: Weights, flat, `weights_size(plan)`.
         own: Number of float32 to keep for the caller.
+        half: Keep only the upper half of each weight: for those that `fits_half`.
 
     Returns:
-        The engine. Steps write into its scratch: not two at a time.
+        The engine, seen as int32 if its weights are halved: to the compiler it is another type. Steps write into its scratch: not two at a time.
     """
     table = np.zeros((len(plan), COLUMNS // 2), dtype=np.int64)
     parts = _Parts(TABLE_AT + 2 * table.size)
     for row, layer in zip(table, plan, strict=True):
-        columns = _pack_layer(layer, weights, parts)
+        columns = _pack_layer(layer, weights, parts, halved if half else _whole_weights)
         row[[column // 2 for column in columns]] = list(columns.values())
     own_at = parts.put(np.zeros(own, dtype=np.float32))
     fields = np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64)
-    return parts.joined(np.concatenate([fields, table.reshape(-1)]).view(np.float32))
+    engine = parts.joined(np.concatenate([fields, table.reshape(-1)]).view(np.float32))
+    return cast("F32", engine.view(np.int32)) if half and LANES > 1 else engine
 
 
 class _Parts:
@@ -88,7 +93,9 @@ class _Parts:
         return engine
 
 
-def _pack_layer(layer: I64, weights: F32, parts: _Parts) -> dict[int, int]:
+def _pack_layer(
+    layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F32]
+) -> dict[int, int]:
     """Put one layer's weights and scratch into the engine; give the columns of its row."""
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)
@@ -103,18 +110,22 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts) -> dict[int, int]:
         ACTIVATION: int(layer[layout.ACTIVATION]),
         SUMS: padded(sums),
         RECURRENT_SUMS: padded(recurrent_sums),
-        W: parts.put(pack(arrays["W"])),
+        W: parts.put(kept(pack(arrays["W"]))),
         B: parts.put(_padded(arrays["b"][:sums])),
     }
     if kind != layout.READOUT:
         recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)
         if kind == layout.GRU_RESET_AFTER:
             recurrent, b_u[2 * H :] = np.hstack([recurrent, arrays["U_n"]]), arrays["b"][3 * H :]
-        row |= {U: parts.put(pack(recurrent)), B_U: parts.put(_padded(b_u))}
+        row |= {U: parts.put(kept(pack(recurrent))), B_U: parts.put(_padded(b_u))}
     if kind == layout.GRU_RESET_BEFORE:
-        row |= {U_N: parts.put(pack(arrays["U_n"])), RESET_AT: parts.put(np.zeros(H, dtype=np.float32))}
+        row |= {U_N: parts.put(kept(pack(arrays["U_n"]))), RESET_AT: parts.put(np.zeros(H, dtype=np.float32))}
     numbers = np.zeros(2 * int(layer[layout.INPUTS]), dtype=np.float32)
     return row | {A_AT: parts.put(scratch), Q_AT: parts.put(scratch), NUMBERS_AT: parts.put(numbers)}
+
+
+def _whole_weights(packed: F32) -> F32:
+    return packed
 
 
 def _padded(values: F32) -> F32:
@@ -125,7 +136,7 @@ def _whole(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-@inner
+@either
 def row_of(layer: int) -> int:
     """Where a layer's row of the table starts; the readout's is the last."""
     return TABLE_AT + layer * COLUMNS

@@ -4,7 +4,7 @@ What a step adds up: a = b + x W over the inputs and, apart from it, q = h U ove
 So q can be computed before the sample is there (`prepare`), and the bits are the same.
 """
 
-from stream_rnn.kernels._jit import hot, inner
+from stream_rnn.kernels._jit import hot, part
 from stream_rnn.kernels.activations import activate
 from stream_rnn.kernels.elman import elman_update
 from stream_rnn.kernels.engine import (
@@ -33,14 +33,14 @@ from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
 from stream_rnn.kernels.packed import not_zero, padded, product, product_listed
 from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
-from stream_rnn.kernels.vector import integer, set_integer
+from stream_rnn.kernels.vector import integer, number, set_integer
 from stream_rnn.sample import F32
 
 PAUSE_STEPS = 15
 """Steps for which inputs are not counted after they were too many: a sixteenth of the cost where all are dense."""
 
 
-@inner
+@part
 def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
     """a = b + x W of one layer, into the engine.
 
@@ -67,7 +67,7 @@ def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
         product(engine, a, engine, b, x, x_at, engine, w, D, N)
 
 
-@inner
+@part
 def recur(engine: F32, row: int, state: F32, at: int) -> None:
     """q = h U of one layer, into the engine.
 
@@ -82,7 +82,7 @@ def recur(engine: F32, row: int, state: F32, at: int) -> None:
     product(engine, q, engine, b, state, at, engine, w, H, N)
 
 
-@inner
+@part
 def update(engine: F32, row: int, state: F32, at: int) -> None:
     """h and c of one layer from its sums a and q.
 
@@ -96,13 +96,12 @@ def update(engine: F32, row: int, state: F32, at: int) -> None:
     a, q = integer(engine, row + A_AT), integer(engine, row + Q_AT)
     if kind == LSTM:
         lstm_update(engine, a, q, state, at, H)
-    elif kind == GRU_RESET_AFTER:
-        gru_update(engine, a, q, True, state, at, H)
-    elif kind == GRU_RESET_BEFORE:
-        kept, w = integer(engine, row + RESET_AT), integer(engine, row + U_N)
-        gru_reset(engine, a, q, kept, state, at, H)
-        product(engine, q + 2 * H, engine, integer(engine, row + B_U), engine, kept, engine, w, H, padded(H))
-        gru_update(engine, a, q, False, state, at, H)
+    elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
+        if kind == GRU_RESET_BEFORE:
+            kept, w, b = integer(engine, row + RESET_AT), integer(engine, row + U_N), integer(engine, row + B_U)
+            gru_reset(engine, a, q, kept, state, at, H)
+            product(engine, q + 2 * H, engine, b, engine, kept, engine, w, H, padded(H))
+        gru_update(engine, a, q, kind == GRU_RESET_AFTER, state, at, H)
     else:
         elman_update(engine, a, q, kind == ELMAN_RELU, state, at, H)
 
@@ -120,21 +119,23 @@ def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prep
         y: Outputs, (K,). Overwritten.
         prepared: Whether `prepare` was called for this state as it is, and nothing else with this engine since.
     """
-    layers = integer(engine, LAYERS)
-    below, below_at = x, x_at
+    layers, below = integer(engine, LAYERS), state_at
     for layer in range(layers):
         row = row_of(layer)
         at = state_at + integer(engine, row + STATE_AT)
-        take_in(engine, row, below, below_at)
+        if layer == 0:
+            take_in(engine, row, x, x_at)
+        else:
+            take_in(engine, row, state, below)
         if not prepared:
             recur(engine, row, state, at)
         update(engine, row, state, at)
-        below, below_at = state, at
+        below = at
     row = row_of(layers)
-    take_in(engine, row, below, below_at)
+    take_in(engine, row, state, below)
     a = integer(engine, row + A_AT)
     for k in range(y.shape[0]):
-        y[k] = engine[a + k]
+        y[k] = number(engine, a + k)
     activate(integer(engine, row + ACTIVATION), y)
 
 
@@ -163,4 +164,5 @@ def run(engine: F32, xs: F32, state: F32, ys: F32) -> None:
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        step(engine, xs[t], 0, state, 0, ys[t], False)
+        nothing = 0 * t  # no constant: numba would compile another step for it
+        step(engine, xs[t], nothing, state, nothing, ys[t], nothing > 0)

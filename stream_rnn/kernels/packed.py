@@ -6,15 +6,15 @@ rows lie one behind the other, so that a product reads the weights as one stream
 
 import numpy as np
 
-from stream_rnn.kernels._jit import hot, inner
-from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, TILE, pair, panel, panel_listed, tile
-from stream_rnn.kernels.vector import LANES, integer, set_integer
+from stream_rnn.kernels._jit import either, part
+from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, TILE, first_weight, pair, panel, panel_listed, tile
+from stream_rnn.kernels.vector import LANES, integer, number, set_integer
 from stream_rnn.sample import F32
 
 ZERO = np.float32(0.0)
 
 
-@inner
+@either
 def padded(columns: int) -> int:
     """Columns of a packed matrix: whole vectors."""
     return (columns + LANES - 1) // LANES * LANES
@@ -33,7 +33,28 @@ def pack(W: F32) -> F32:
     return np.concatenate([part.reshape(-1) for part in np.split(whole, cuts[:-1], axis=1)])
 
 
-@hot
+def halved(packed: F32) -> F32:
+    """The upper halves of packed weights (bfloat16), two in the place of one; all of them where LANES is 1."""
+    if LANES == 1:
+        return packed
+    upper: F32 = (packed.view(np.uint32) >> 16).astype(np.uint16).view(np.float32)
+    return upper
+
+
+def fits_half(weights: F32) -> bool:
+    """Whether every weight is a bfloat16: the lower half of its bits is 0."""
+    return not bool((np.ascontiguousarray(weights).view(np.uint32) & 0xFFFF).any())
+
+
+def rounded(weights: F32) -> F32:
+    """Each weight as the nearest bfloat16, to the even one of two: eight digits of two in place of 24."""
+    bits = np.ascontiguousarray(weights).view(np.uint32)
+    nearest = (bits + (0x7FFF + ((bits >> 16) & 1)).astype(np.uint32)) & np.uint32(0xFFFF0000)
+    values: F32 = nearest.view(np.float32)
+    return np.where(np.isfinite(weights), values, weights)
+
+
+@part
 def product_in_vectors(
     z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
 ) -> None:
@@ -54,6 +75,7 @@ def product_in_vectors(
     vectors = N // LANES
     panels = (vectors + PANEL - 1) // PANEL
     least, more = vectors // panels, vectors % panels
+    w_at = first_weight(w, w_at)
     at = 0
     for p in range(panels):
         width = least + 1 if p < more else least
@@ -63,7 +85,7 @@ def product_in_vectors(
         at += stride
 
 
-@hot
+@part
 def product_plain(
     z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
 ) -> None:
@@ -89,7 +111,7 @@ def product_plain(
             z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]
 
 
-@hot
+@part
 def not_zero(x: F32, x_at: int, D: int, numbers: F32, numbers_at: int) -> int:
     """List the inputs that are not zero.
 
@@ -106,11 +128,11 @@ def not_zero(x: F32, x_at: int, D: int, numbers: F32, numbers_at: int) -> int:
     n = 0
     for i in range(D):
         set_integer(numbers, numbers_at + 2 * n, i)
-        n += x[x_at + i] != ZERO  # without a branch that could be guessed wrong
+        n += number(x, x_at + i) != ZERO  # without a branch that could be guessed wrong
     return n
 
 
-@hot
+@part
 def product_listed_in_vectors(
     z: F32,
     z_at: int,
@@ -144,6 +166,7 @@ def product_listed_in_vectors(
     vectors = N // LANES
     panels = (vectors + PANEL - 1) // PANEL
     least, more = vectors // panels, vectors % panels
+    w_at = first_weight(w, w_at)
     to, come = z_at, start_at
     for p in range(panels):
         width = least + 1 if p < more else least
@@ -154,7 +177,7 @@ def product_listed_in_vectors(
         come += stride
 
 
-@hot
+@part
 def product_listed_plain(
     z: F32,
     z_at: int,
@@ -200,7 +223,7 @@ product = product_in_vectors if LANES > 1 else product_plain
 """z = start + x W."""
 
 
-@hot
+@part
 def product_rows_in_vectors(
     Z: F32,
     z_at: int,
@@ -240,6 +263,7 @@ def product_rows_in_vectors(
     vectors = N // LANES
     panels = (vectors + PANEL - 1) // PANEL
     least, more = vectors // panels, vectors % panels
+    w_at = first_weight(w, w_at)
     tiled = M - M % ROWS
     paired = M - M % PAIR
     at = 0
@@ -263,7 +287,7 @@ def product_rows_in_vectors(
         at += stride
 
 
-@hot
+@part
 def product_rows_plain(
     Z: F32,
     z_at: int,

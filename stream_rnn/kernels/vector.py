@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_rnn.kernels import _vector
-from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels._jit import part
 from stream_rnn.kernels._vector import LANES, Vector
 from stream_rnn.sample import F32
 
@@ -21,6 +21,7 @@ __all__ = [
     "integer",
     "load",
     "load_first",
+    "number",
     "set_integer",
     "splat",
     "store",
@@ -29,60 +30,66 @@ __all__ = [
 ]
 
 
-@hot
+@part
 def _integer(array: F32, at: int) -> int:
     value: int = array[at : at + 2].view(np.int64)[0]
     return value
 
 
-@hot
+@part
+def _number(array: F32, at: int) -> np.float32:
+    value: np.float32 = array[at]
+    return value
+
+
+@part
 def _set_integer(array: F32, at: int, value: int) -> None:
     array[at : at + 2].view(np.int64)[0] = value
 
 
-@hot
+@part
 def _load(array: F32, at: int) -> Vector:
     value: Vector = array[at]
     return value
 
 
-@hot
+@part
 def _load_first(array: F32, at: int, n: int) -> Vector:
     value: Vector = array[at]
     return value
 
 
-@hot
+@part
 def _store(array: F32, at: int, value: Vector) -> None:
     array[at] = value
 
 
-@hot
+@part
 def _store_first(array: F32, at: int, value: Vector, n: int) -> None:
     array[at] = value
 
 
-@hot
+@part
 def _splat(value: Vector) -> Vector:
     return value
 
 
-@hot
+@part
 def _total(value: Vector) -> np.float32:
     return value
 
 
-@hot
+@part
 def _fma(a: Vector, b: Vector, c: Vector) -> Vector:
     return a * b + c
 
 
-@hot
+@part
 def _at_most(value: Vector, limit: Vector) -> Vector:
     return limit if value > limit else value
 
 
-@hot
+@part
 def _at_least(value: Vector, limit: Vector) -> Vector:
     return limit if value < limit else value
 
@@ -90,6 +97,8 @@ def _at_least(value: Vector, limit: Vector) -> Vector:
 VECTORS = LANES > 1
 integer: Callable[[F32, int], int] = _vector.integer if VECTORS else _integer
 """An int64 that lies in the place of two float32, from index `at`."""
+number: Callable[[F32, int], np.float32] = _vector.number if VECTORS else _number
+"""The float32 at index `at`, also of an engine whose weights are halved."""
 set_integer: Callable[[F32, int, int], None] = _vector.set_integer if VECTORS else _set_integer
 load: Callable[[F32, int], Vector] = _vector.load if VECTORS else _load
 """LANES values from index `at`."""

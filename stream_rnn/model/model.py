@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError
+from stream_rnn.kernels.packed import fits_half, rounded
 from stream_rnn.kernels.plan import arrays, weights_size
 from stream_rnn.model.architecture import Architecture, Count
 from stream_rnn.preprocess import Missing, Preprocess
@@ -88,6 +89,25 @@ class Model(msgspec.Struct, frozen=True):
     def preprocess(self) -> Preprocess:
         """Its preprocessing."""
         return Preprocess(self.card.bin, self.card.missing, self.mean, self.std)
+
+    @property
+    def half(self) -> bool:
+        """Whether every weight that is multiplied is a bfloat16: a step then reads half the bytes, the same bits."""
+        return all(fits_half(array) for array in self._matrices().values())
+
+    def rounded(self) -> "Model":
+        """The same model with each weight that is multiplied rounded to bfloat16; it has no golden vector."""
+        weights = self.weights.copy()
+        for name, matrix in split_weights(self.card.architecture, weights).items():
+            if name in self._matrices():
+                matrix[:] = rounded(matrix)
+        return msgspec.structs.replace(
+            self, weights=weights, golden_x=self.golden_x[:0], golden_y=self.golden_y[:0]
+        )
+
+    def _matrices(self) -> dict[str, F32]:
+        named = split_weights(self.card.architecture, self.weights)
+        return {name: array for name, array in named.items() if array.ndim > 1}
 
     @property
     def hash(self) -> str:

@@ -29,7 +29,7 @@ from stream_rnn.session.ordinary import (
 )
 from stream_rnn.session.rules import Counters
 from stream_rnn.session.shared import Shared, Unusual
-from stream_rnn.session.stored import VERSION, Stored, Waiting, read
+from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
 
 Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
@@ -158,10 +158,6 @@ class Session:
     def to_bytes(self) -> bytes:
         """Everything that what follows depends on."""
         unusual, t_ns = self._unusual or Unusual(), self._get(T_NS)
-        waiting = [
-            Waiting(seq, sample.t_ns, sample.x.tobytes(), t_received_ns)
-            for seq, (sample, t_received_ns) in sorted(unusual.waiting.items())
-        ]
         stored = Stored(
             VERSION,
             self._shared.predictor.hash,
@@ -173,7 +169,7 @@ class Session:
             unusual.late_run,
             self._get(STATUS) == FRESH,
             unusual.gaps,
-            waiting,
+            waiting_of(unusual),
             self.counters,
             self.memory.to_bytes(),
         )
@@ -193,14 +189,7 @@ class Session:
         session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
         session._set(STEPPED, stored.counters.stepped)
         session._set(STATUS, FRESH if stored.fresh else ODD)
-        session._unusual = unusual = Unusual()
-        unusual.counters = stored.counters
-        unusual.late_seq, unusual.late_run, unusual.gaps = stored.late_seq, stored.late_run, stored.gaps
-        unusual.last_x = _writable(stored.last_x)
-        unusual.waiting = {
-            w.seq: (Sample(session.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns)
-            for w in stored.waiting
-        }
+        session._unusual = unusual_of(stored)
         return session
 
     @staticmethod
@@ -274,12 +263,10 @@ class Session:
         ]
 
     def _get(self, field: int) -> int:
-        memories = self._shared.memories
-        return int(memories.integers[(self.row * memories.stride + field) // 2])
+        return self._shared.memories.get(self.at, field)
 
     def _set(self, field: int, value: int) -> None:
-        memories = self._shared.memories
-        memories.integers[(self.row * memories.stride + field) // 2] = value
+        self._shared.memories.set(self.at, field, value)
 
     def _mutable(self) -> Unusual:
         if self._unusual is None:
@@ -308,9 +295,7 @@ class Session:
     def _forget(self) -> None:
         """Start the hidden state anew; the last sample is still remembered, for a gap to hold."""
         self._mutable().last_x = self._last_x()
-        memories, at = self._shared.memories, self.at
-        memories.data[at : at + LAST_SEQ] = 0
-        memories.data[at + WINDOW_AT : at + memories.stride] = 0
+        self._shared.memories.forget(self.at)
         self._set(STATUS, FRESH)
 
     def _restarted(self, seq: int, t_ns: int | None) -> bool:
@@ -393,7 +378,3 @@ class Session:
                 self._shared.predictor.advance(self._shared.memories.data, self.at, x, y)
             self._count("filled", self._get(COUNT) - before)
 
-
-def _writable(raw: bytes) -> F32:
-    """Float32 values, copied: the compiled step takes no read-only array."""
-    return np.frombuffer(raw, dtype=np.float32).copy()

@@ -1,10 +1,13 @@
 """A session as bytes: what follows does not depend on whether it was put away in between."""
 
 import msgspec
+import numpy as np
 
 from stream_rnn.errors import ModelError
 from stream_rnn.predictor import Predictor
+from stream_rnn.sample import F32, Sample
 from stream_rnn.session.rules import Counters
+from stream_rnn.session.shared import Unusual
 
 VERSION = 2
 
@@ -34,6 +37,31 @@ class Stored(msgspec.Struct, array_like=True):
     waiting: list[Waiting]
     counters: Counters
     memory: bytes
+
+
+def waiting_of(unusual: Unusual) -> list[Waiting]:
+    """What waits in a session, to be stored."""
+    return [
+        Waiting(seq, sample.t_ns, sample.x.tobytes(), t_received_ns)
+        for seq, (sample, t_received_ns) in sorted(unusual.waiting.items())
+    ]
+
+
+def unusual_of(stored: Stored) -> Unusual:
+    """What was out of the ordinary in a session that was stored."""
+    unusual = Unusual()
+    unusual.counters, unusual.gaps = stored.counters, stored.gaps
+    unusual.late_seq, unusual.late_run = stored.late_seq, stored.late_run
+    unusual.last_x = _writable(stored.last_x)
+    unusual.waiting = {
+        w.seq: (Sample(stored.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns) for w in stored.waiting
+    }
+    return unusual
+
+
+def _writable(raw: bytes) -> F32:
+    """Float32 values, copied: the compiled step takes no read-only array."""
+    return np.frombuffer(raw, dtype=np.float32).copy()
 
 
 def read(data: bytes, predictor: Predictor) -> Stored:
