@@ -16,7 +16,7 @@ from stream_rnn.memory import Memories, Memory, Shape
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
 from stream_rnn.sample import F32, I64
-from stream_rnn.stepper import advance, advance_many, advance_run, make_stepper, prepare
+from stream_rnn.stepper import ANY, NO_TIME, advance, advance_many, advance_run, make_stepper, prepare
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference, relative to the largest golden output, that another CPU's rounding may make."""
@@ -74,7 +74,7 @@ class Predictor:
         """The memory of a stream before its first sample."""
         return Memory(self.shape)
 
-    def advance(self, memory: F32, at: int, x: F32, y: F32) -> int:
+    def advance(self, memory: F32, at: int, x: F32, y: F32, seq: int = ANY, time: int = NO_TIME) -> int:
         """One step without checks: the hot path.
 
         Args:
@@ -82,24 +82,33 @@ class Predictor:
             at: See `memory`.
             x: Sample, (D,), contiguous.
             y: Outputs, (K,). Overwritten.
+            seq: Its number, for a session: see `stepper.advance`.
+            time: Its own time, likewise.
 
         Returns:
-            `Outcome` bits.
+            `Outcome` bits, or ALONE.
         """
-        return advance(self.stepper, memory, at, x, y)
+        return advance(self.stepper, memory, at, x, y, seq, time)
 
-    def advance_many(self, memory: F32, places: I64, N: int, X: F32, Y: F32, outcomes: I64) -> None:
+    def advance_many(
+        self, memory: F32, places: I64, seqs: I64, times: I64, N: int, X: F32, Y: F32, outcomes: I64
+    ) -> int:
         """One step each of N different streams, the same bits as N calls of `advance`, and without checks too.
 
         Args:
             memory: Holds the streams' memories. Overwritten.
-            places: Index of each one's memory, (>= N,); what is negative is left alone.
+            places: Index of each one's memory, (>= N,).
+            seqs: As in `advance`, (>= N,).
+            times: As in `advance`, (>= N,).
             N: Number of streams.
             X: Samples, (>= N, D).
             Y: Outputs, (>= N, K). Overwritten.
-            outcomes: `Outcome` bits, (>= N,). Overwritten.
+            outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten.
+
+        Returns:
+            How many were stepped.
         """
-        advance_many(self.stepper, self._batch, memory, places, N, X, Y, outcomes)
+        return advance_many(self.stepper, self._batch, memory, places, seqs, times, N, X, Y, outcomes)
 
     def tune(self, clock: Clock) -> list[int]:
         """Measure where it pays to read only the weights of inputs that are not zero: the same bits either way.
@@ -140,7 +149,7 @@ class Predictor:
         at = self._streams.get(stream, -1)
         y = np.empty(self.outputs, _F32) if out is None else out
         try:
-            if at >= 0 and advance(self.stepper, self._memories.data, at, x, y) >= 0:  # type: ignore[arg-type]
+            if at >= 0 and advance(self.stepper, self._memories.data, at, x, y, ANY, 0) >= 0:  # type: ignore[arg-type]
                 return y
         except TypeError:  # not contiguous float32: the compiled step takes nothing else
             pass
@@ -199,8 +208,8 @@ class Predictor:
         if len(set(streams)) < N:
             raise ValueError(f"streams: expected each once, got {N - len(set(streams))} again")
         places = np.fromiter((self._place(stream) for stream in streams), np.int64, N)
-        ys, outcomes = np.empty((N, self.outputs), dtype=np.float32), np.empty(N, dtype=np.int64)
-        self.advance_many(self._memories.data, places, N, samples, ys, outcomes)
+        ys, seqs, none = np.empty((N, self.outputs), _F32), np.full(N, ANY), np.empty(N, dtype=np.int64)
+        self.advance_many(self._memories.data, places, seqs, none, N, samples, ys, none)
         return ys
 
     def reset(self, stream: str | None = None) -> None:
@@ -251,16 +260,15 @@ def check_golden(predictor: Predictor) -> None:
         ModelError: An output differs by more than rounding.
     """
     model = predictor.model
-    kernels = (advance, advance_many, prepare, advance_run)
+    kernels = (advance, advance_many, prepare)  # `run` is compiled when it is first called: no daemon does
     for compiled in kernels:
         seal(compiled, sealed=False)
     xs = model.golden_x if len(model.golden_x) else np.zeros((1, predictor.inputs), dtype=np.float32)
-    ys = predictor.run(xs, stream="golden")
-    memory, x, y = predictor.new_memory().data, xs[0].copy(), ys[0].copy()
-    predictor.advance(memory, 0, x, y)  # compiles the single step as well, and the one of many
-    predictor.prepare(memory, 0)
-    none = np.zeros(1, dtype=np.int64)
-    predictor.advance_many(memory, none, 1, x[None], y[None], none.copy())
+    memory, ys = predictor.new_memory().data, np.empty((len(xs), predictor.outputs), dtype=np.float32)
+    for x, y in zip(np.require(xs, requirements=["C", "A", "W"]), ys, strict=True):
+        predictor.prepare(memory, 0)
+        predictor.advance(memory, 0, x, y)
+    predictor.step_many(xs[:1], ("golden",))
     for compiled in kernels:
         seal(compiled)
     predictor.reset()

@@ -12,15 +12,22 @@ from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
 from stream_rnn.kernels.plan import arrays, state_size
 from stream_rnn.kernels.vector import integer, set_integer
-from stream_rnn.memory import COUNT, TICKET, WINDOW_AT
+from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, TICKET, WINDOW_AT
 from stream_rnn.model.model import Model
 from stream_rnn.preprocess import BIN, WIDTH, all_finite, preprocess_step
 from stream_rnn.sample import F32, I64
 
 OUTPUTS, STATE, FEATURES_AT = range(0, 6, 2)
 """Fields of the engine's own part: outputs K, values of a hidden state, where features are put."""
+FRESH, SETTLED, ODD = range(3)
+"""Status of a session: no step yet since its state is new; nothing out of the ordinary; look at what comes closely."""
+MAX_SEQ = 2**63 - 1  # what the encodings can carry
+NO_SEQ, ANY = -1, -2
+NO_TIME = -(2**63)
+ALONE = -1
+"""Instead of an outcome: this sample is not stepped, and must be looked at closely."""
 STAGE = 8
-"""Behind them: the preprocessing's stage."""
+"""Behind the fields: the preprocessing's stage."""
 
 
 @part
@@ -60,8 +67,28 @@ def state_at(engine: F32, memory: F32, at: int) -> int:
     return at + WINDOW_AT + size * D + slot * integer(engine, own + STATE)
 
 
+@part
+def _expected(memory: F32, at: int, seq: int) -> int:
+    """The seq that a stream's next sample has, if this sample is the ordinary next one; else ALONE."""
+    if seq == ANY:
+        return 0
+    last = integer(memory, at + LAST_SEQ)
+    if integer(memory, at + STATUS) != SETTLED or last == MAX_SEQ or (seq != NO_SEQ and seq != last + 1):
+        return ALONE
+    return last + 1
+
+
+@part
+def _note(memory: F32, at: int, outcome: int, seq: int, time: int) -> None:
+    """Write down what a session must know of a sample that was taken in."""
+    set_integer(memory, at + LAST_SEQ, seq)
+    set_integer(memory, at + T_NS, time)
+    if not outcome & 2:
+        set_integer(memory, at + STEPPED, integer(memory, at + STEPPED) + 1)
+
+
 @hot
-def advance(engine: F32, memory: F32, at: int, x: F32, y: F32) -> int:
+def advance(engine: F32, memory: F32, at: int, x: F32, y: F32, seq: int, time: int) -> int:
     """Preprocess and step one sample, in place.
 
     Args:
@@ -70,14 +97,21 @@ def advance(engine: F32, memory: F32, at: int, x: F32, y: F32) -> int:
         at: See `memory`.
         x: Sample, (D,).
         y: Outputs, (K,). Overwritten; NaN where the sample failed.
+        seq: Its number, which is then written down, or NO_SEQ where the order of arrival counts; ANY where
+            numbers mean nothing.
+        time: Its own time, epoch nanoseconds, or NO_TIME.
 
     Returns:
-        `Outcome` bits; -1 where x or y has another length, and nothing changed.
+        `Outcome` bits; ALONE, and nothing changed, where x or y has another length, or the sample is not the
+        next of a session that has nothing out of the ordinary to look at.
     """
     own = integer(engine, OWN_AT)
     K = y.shape[0]
     if x.shape[0] != integer(engine, own + STAGE + WIDTH) or integer(engine, own + OUTPUTS) != K:
-        return -1
+        return ALONE
+    number = _expected(memory, at, seq)
+    if number == ALONE:
+        return ALONE
     features = integer(engine, own + FEATURES_AT)
     prepared = integer(memory, at + TICKET) == integer(engine, LAST_TICKET)
     set_integer(engine, LAST_TICKET, integer(engine, LAST_TICKET) + 1)
@@ -85,10 +119,14 @@ def advance(engine: F32, memory: F32, at: int, x: F32, y: F32) -> int:
     if outcome & 2:
         for k in range(K):
             y[k] = np.float32(np.nan)
-        return outcome
-    network.step(engine, engine, features, memory, state_at(engine, memory, at), y, prepared)
-    set_integer(memory, at + COUNT, integer(memory, at + COUNT) + 1)
-    return outcome if all_finite(y, 0, K) else outcome | 8
+    else:
+        network.step(engine, engine, features, memory, state_at(engine, memory, at), y, prepared)
+        set_integer(memory, at + COUNT, integer(memory, at + COUNT) + 1)
+        if not all_finite(y, 0, K):
+            outcome |= 8
+    if seq != ANY:
+        _note(memory, at, outcome, number, time)
+    return outcome
 
 
 @hot
@@ -116,51 +154,72 @@ def advance_run(engine: F32, memory: F32, at: int, xs: F32, ys: F32) -> None:
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        advance(engine, memory, at, xs[t], ys[t])
+        advance(engine, memory, at, xs[t], ys[t], ANY - 0 * t, 0 * t)  # no constants: they would compile it anew
 
 
 @hot
 def advance_many(
-    engine: F32, batch: F32, memory: F32, places: I64, N: int, X: F32, Y: F32, outcomes: I64
-) -> None:
+    engine: F32,
+    batch: F32,
+    memory: F32,
+    places: I64,
+    seqs: I64,
+    times: I64,
+    N: int,
+    X: F32,
+    Y: F32,
+    outcomes: I64,
+) -> int:
     """`advance` for one sample each of N different streams, the same bits as N calls.
 
     Args:
         engine: As in `advance`.
         batch: As made by `make_batch` for this network. Overwritten.
         memory: Holds the streams' memories. Overwritten.
-        places: Index of each stream's memory, (>= N,); a stream whose place is negative is left alone.
+        places: Index of each stream's memory, (>= N,).
+        seqs: As in `advance`, (>= N,). Overwritten where it was NO_SEQ.
+        times: As in `advance`, (>= N,).
         N: Number of streams.
         X: Samples, (>= N, D).
         Y: Outputs, (>= N, K). Overwritten; NaN where a sample failed.
-        outcomes: `Outcome` bits, (>= N,). Overwritten.
+        outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten.
+
+    Returns:
+        How many were stepped.
     """
     set_integer(engine, LAST_TICKET, integer(engine, LAST_TICKET) + 1)
     x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
-    first = 0
+    first, stepped = 0, 0
     while first < N:
         M, i = 0, first
         while i < N and M < BLOCK:
-            if places[i] >= 0:
-                at = places[i]
+            at = places[i]
+            number = _expected(memory, at, seqs[i])
+            outcomes[i] = number if number == ALONE else 0
+            if number != ALONE:
                 outcomes[i] = take_in(engine, memory, at, X[i], 0, batch, x_at + M * x_stride)
+                if seqs[i] != ANY:
+                    _note(memory, at, outcomes[i], number, times[i])
+                    seqs[i] = number
                 if not outcomes[i] & 2:
                     set_integer(batch, PLACES_AT + 2 * M, state_at(engine, memory, at))
                     set_integer(memory, at + COUNT, integer(memory, at + COUNT) + 1)
                     M += 1
             i += 1
         step_batch(engine, batch, M, memory)
-        _give(batch, first, i, places, Y, outcomes)
+        _give(batch, first, i, Y, outcomes)
         first = i
+        stepped += M
+    return stepped
 
 
 @part
-def _give(batch: F32, first: int, end: int, places: I64, Y: F32, outcomes: I64) -> None:
+def _give(batch: F32, first: int, end: int, Y: F32, outcomes: I64) -> None:
     """Copy the outputs of one pass to the streams they belong to."""
     K, m = Y.shape[1], 0
     a_at, stride = integer(batch, A_AT), integer(batch, STRIDE)
     for i in range(first, end):
-        if places[i] < 0:
+        if outcomes[i] == ALONE:
             continue
         if outcomes[i] & 2:
             for k in range(K):

@@ -17,19 +17,10 @@ from stream_rnn.errors import SampleError
 from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT, Memories, Memory
 from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
-from stream_rnn.session.ordinary import (
-    ALONE,
-    FRESH,
-    MAX_SEQ,
-    NO_SEQ,
-    NO_TIME,
-    ODD,
-    SETTLED,
-    take_ordinary,
-)
 from stream_rnn.session.rules import Counters
 from stream_rnn.session.shared import Shared, Unusual
 from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
+from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED
 
 Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
@@ -79,9 +70,9 @@ class Session:
         y = np.empty(predictor.outputs, F32_DTYPE)
         seq = NO_SEQ if sample.seq is None else sample.seq
         time = NO_TIME if sample.t_ns is None else sample.t_ns
-        outcome = take_ordinary(
-            predictor.stepper, memories.data, self.row * memories.stride, x, y, seq, time
-        ) if seq <= MAX_SEQ else ALONE
+        outcome = ALONE
+        if seq <= MAX_SEQ:
+            outcome = predictor.advance(memories.data, self.row * memories.stride, x, y, seq, time)
         if outcome == ALONE:
             return self._look(sample, t_received_ns, clock)
         t_stepped_ns = clock()

@@ -11,13 +11,13 @@ import numpy as np
 
 from stream_rnn.errors import CountedError
 from stream_rnn.sample import Prediction, Sample
-from stream_rnn.session.ordinary import ALONE, NO_SEQ, NO_TIME, admit, settle
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
+from stream_rnn.stepper import ALONE, NO_SEQ, NO_TIME
 
 ROOM = 256
 """Most samples of a batch."""
-WRONG = -2
+WRONG = -3
 """A seq that none expects: of a sample that does not fit the model."""
 
 Answer: TypeAlias = list[Prediction] | CountedError
@@ -31,8 +31,6 @@ class Together:
         self._shared = shared
         self._xs = np.empty((ROOM, shared.predictor.inputs), dtype=np.float32)
         self._places, self._seqs, self._times, self._outcomes = np.empty((4, ROOM), dtype=np.int64)
-        admit(shared.memories.data, self._places, self._seqs, 0)  # compiled before the first sample comes
-        settle(shared.memories.data, self._places, self._seqs, self._times, self._outcomes, 0)
 
     def feed(
         self, sessions: Sequence[Session], samples: Sequence[Sample], t_received_ns: Sequence[int], clock: Clock
@@ -58,16 +56,14 @@ class Together:
         for i in [i for i, x in enumerate(xs) if x.shape[0] != D]:
             xs[i], seqs[i] = self._xs[i], WRONG
         np.concatenate(xs, out=self._xs.reshape(-1)[: N * D])
-        admitted = admit(data, places, seqs, N)
         ys = np.empty((N, shared.predictor.outputs), dtype=np.float32)
-        if admitted:
-            shared.predictor.advance_many(data, places, N, self._xs, ys, self._outcomes)
-            shared.totals.stepped += settle(data, places, seqs, times, self._outcomes, N)
+        shared.totals.stepped += shared.predictor.advance_many(
+            data, places, seqs, times, N, self._xs, ys, self._outcomes
+        )
         t_stepped_ns = clock()
         rows = zip(
             sessions,
             samples,
-            places[:N].tolist(),
             seqs[:N].tolist(),
             self._outcomes[:N].tolist(),
             ys,
@@ -76,11 +72,11 @@ class Together:
         )
         return [
             alone(session, sample, t_ns, clock)
-            if at == ALONE
+            if outcome == ALONE
             else session.answer(
                 sample, seq, y, session.note(outcome, sample.x) if outcome else 0, 0, t_ns, t_stepped_ns
             )
-            for session, sample, at, seq, outcome, y, t_ns in rows
+            for session, sample, seq, outcome, y, t_ns in rows
         ]
 
 
