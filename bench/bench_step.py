@@ -80,7 +80,7 @@ def as_rows(case: str, times: Mapping[str, Times], high: float = 99) -> list[Row
 
 def step_table(rows: list[Row]) -> Table:
     """The first table."""
-    note = "One call from Python, a sample in, a prediction out, the clock's own 0.1 us included."
+    note = "One call from Python, a sample in, a prediction out; reading the clock is included."
     return Table(title="One step", unit="us", ours=OURS, rows=tuple(rows), note=note)
 
 

@@ -17,6 +17,7 @@ Maker: TypeAlias = Callable[[Model, int], dict[str, Step]]
 TOLERANCE = 1e-4
 """Of outputs, relative to the largest: peers round, and approximate tanh, each in their way."""
 CHECKED = 20  # samples
+CHECKED_STREAMS = 4
 
 
 class Absent(Exception):  # noqa: N818 - no error: a peer that is not installed
@@ -60,7 +61,8 @@ def check(name: str, step: Step, model: Model, streams: int) -> None:
     D = model.card.architecture.inputs
     xs = np.random.default_rng(2).standard_normal((CHECKED, streams, D)).astype(np.float32)
     predictor = Predictor(model)
-    ours = np.stack([predictor.run(xs[:, s], stream=str(s)) for s in range(streams)], axis=1)
-    theirs = np.stack([np.array(step(x), dtype=np.float32).reshape(streams, -1) for x in xs])
+    looked_at = range(0, streams, -(-streams // CHECKED_STREAMS))
+    ours = np.stack([predictor.run(xs[:, s], stream=str(s)) for s in looked_at], axis=1)
+    theirs = np.stack([np.array(step(x), dtype=np.float32).reshape(streams, -1)[looked_at] for x in xs])
     difference = float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(ours).max()))
     assert difference < TOLERANCE, f"{name}: expected our outputs within {TOLERANCE}, got {difference:.2g} apart"
