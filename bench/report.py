@@ -24,6 +24,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
         rows: Figures of every candidate in every case; the first figure makes the ratio.
         no_peers: Candidates that no loss is counted against: bounds, and other ways of our own.
         better: Which figure wins.
+        ratios: Whether the candidates compete.
         note: What a reader must know.
     """
 
@@ -33,6 +34,7 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...]
     no_peers: tuple[str, ...] = ()
     better: Literal["lower", "higher"] = "lower"
+    ratios: bool = True
     note: str = ""
 
     @property
@@ -119,22 +121,19 @@ class Loss(msgspec.Struct, frozen=True):
 def losses(report: Report) -> Iterator[Loss]:
     """Every figure of every table where a peer is better than our candidate of that table."""
     for table in report.findings.tables:
-        for row in table.rows:
-            ours = table.figures(row.case, table.ours)
-            if row.candidate == table.ours or row.candidate in table.no_peers:
-                continue
-            for name, theirs in row.figures.items():
-                if name in ours and (theirs < ours[name]) == (table.better == "lower") != (
-                    theirs == ours[name]
-                ):
-                    yield Loss(
-                        report.name, table.title, row.case, row.candidate, name, theirs, ours[name], table.unit
-                    )
+        peers = [row for row in table.rows if row.candidate not in {table.ours, *table.no_peers}]
+        for row in peers if table.ratios else ():
+            ours, where = table.figures(row.case, table.ours), (report.name, table.title, row.case, row.candidate)
+            for name in row.figures.keys() & ours.keys():
+                ahead = ours[name] - row.figures[name]
+                if (ahead if table.better == "lower" else -ahead) > 0:
+                    yield Loss(*where, name, row.figures[name], ours[name], table.unit)
 
 
 def number(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:,.0f}".replace(",", " ") if abs(value) >= 100 else f"{value:.3g}"
+    """About three significant digits, without an exponent."""
+    decimals = next((n for n, least in enumerate((100, 10, 1)) if abs(value) >= least), 3)
+    return f"{value:,.{decimals}f}".replace(",", " ")
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
@@ -153,14 +152,15 @@ def cell(table: Table, case: str, candidate: str) -> str:
         return f"**{text}**"
     first, reference = next(iter(figures.values())), table.figures(case, table.ours)
     base = next(iter(reference.values()), 0.0)
-    return f"{text} ({number(first / base)}x)" if base else text
+    return f"{text} ({number(first / base)}x)" if base and table.ratios else text
 
 
 def render_table(table: Table) -> str:
     """A table with its title, as Markdown; the longer of cases and candidates goes down."""
     cases, candidates = table.cases, table.candidates
-    names = ", ".join(dict.fromkeys(name for row in table.rows for name in row.figures))
-    head = f"**{table.title}** ({names}; {table.unit}; {table.better} is better)"
+    names = " / ".join(dict.fromkeys(name for row in table.rows for name in row.figures))
+    wins = f"; {table.better} is better; {table.ours} is 1x" if table.ratios else ""
+    head = f"**{table.title}** ({names}, {table.unit}{wins})"
     if len(candidates) >= len(cases):
         rows = [[name, *(cell(table, case, name) for case in cases)] for name in candidates]
         body = markdown_table(["", *cases], rows)

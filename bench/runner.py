@@ -26,13 +26,16 @@ DISTRIBUTIONS = (
 )
 
 
-def main(module: str, summary: str | None, measure: Callable[[bool], Findings]) -> None:
+def main(
+    module: str, summary: str | None, measure: Callable[[bool], Findings], *, pinned: bool = True
+) -> None:
     """Run one benchmark as a program.
 
     Args:
         module: Its name, as `python -m` takes it.
         summary: Its docstring.
         measure: What it measures; told whether to be quick.
+        pinned: Whether it and its children stay on one core.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=summary)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it works")
@@ -40,7 +43,8 @@ def main(module: str, summary: str | None, measure: Callable[[bool], Findings]) 
     args = parser.parse_args()
     quick: bool = args.quick
     path: Path | None = args.json
-    pin()
+    if pinned:
+        pin()
     report = Report(
         name=module.rpartition(".")[2],
         summary=(summary or "").partition("\n\n")[0],
