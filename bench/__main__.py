@@ -63,9 +63,13 @@ def write(results: Results, docs: Path) -> None:
 def main() -> int:
     """Run what is asked for, write the page; 1 where a benchmark failed."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only these benchmarks; the others' last results stay")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="only these benchmarks; the others' last results stay"
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it works")
-    parser.add_argument("--render", action="store_true", help="run nothing: write the page from the last results")
+    parser.add_argument(
+        "--render", action="store_true", help="run nothing: write the page from the last results"
+    )
     args = parser.parse_args()
     RESULTS.mkdir(exist_ok=True)
     failed: dict[str, str] = {}

@@ -3,7 +3,6 @@
 Networks A, B, D with 8, 64 and 512 streams, each with a hidden state of its own, beside engines that batch.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -13,7 +12,7 @@ from bench.peers import numpy_twin, onnx_runtime, pytorch
 from bench.peers.base import Maker, Step, make_all
 from bench.report import Findings, Row, Table
 from bench.runner import main, say
-from bench.timing import percentiles, take_turns
+from bench.timing import Calls, percentiles, take_turns
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
@@ -57,7 +56,7 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             steps, absent = make_all({OURS: our_step, **PEERS}, model, streams)
             skipped |= absent
             xs = samples(streams, INPUTS)
-            calls: dict[str, Callable[[], object]] = {
+            calls: Calls = {
                 label: partial(step, xs) for label, step in steps.items() if label not in LEFT_OUT
             }
             for label, times in take_turns(calls, rounds, seconds).items():

@@ -1,7 +1,8 @@
 """The whole way at 1 kHz, from the intended send time to the prediction: `python -m bench.bench_pipeline`.
 
-Network A, 96 float32 features. The daemon is a process of its own, and so is its client; beside it, the same network
-in an ezmsg pipeline with its source and its sink in it. All take turns; none is pinned, for the peer wants both cores.
+Network A, 96 float32 features. The daemon is a process of its own, and so is its client; beside it, the same
+network in an ezmsg pipeline, with its source and its sink. All take turns; none is pinned to one core, which
+ezmsg's threads need.
 """
 
 import contextlib
@@ -28,7 +29,9 @@ from stream_rnn.model.file import save_model
 RATE_HZ = 1000.0
 EDGES_US = [float(10 ** (k / 20)) for k in range(20, 121)]
 """From 10 us to 1 s, twenty steps a decade."""
-TCP, UNIX, UDP, MQTT = (f"stream-rnn, {name}" for name in ("TCP frames", "Unix frames", "UDP f32", "MQTT QoS 0"))
+TCP, UNIX, UDP, MQTT = (
+    f"stream-rnn, {name}" for name in ("TCP frames", "Unix frames", "UDP f32", "MQTT QoS 0")
+)
 ONE, EACH = "ezmsg, one process", "ezmsg, a process each"
 GOALS = {TCP: 0.2, UNIX: 0.2, UDP: 0.2, MQTT: 0.5}
 """Part of ezmsg's p50 and p99, at most."""
@@ -65,7 +68,7 @@ def findings(times: dict[str, Times], skipped: dict[str, str]) -> Findings:
         ours=TCP,
         rows=tuple(rows),
         no_peers=(UNIX, UDP, MQTT),
-        note="A peer whose p50 is above a millisecond does not keep up: its samples wait for one another.",
+        note="A p50 of many milliseconds: the pipeline does not keep up, samples wait for one another.",
     )
     goals = []
     if ONE in times:
@@ -95,7 +98,7 @@ def run_ours(opener: Opener, count: int) -> Times:
 
 @contextlib.contextmanager
 def serving(folder: Path) -> Iterator[tuple[dict[str, Opener], dict[str, str]]]:
-    """A daemon with every way in, and a real broker where there is one; how to open each, and what is missing."""
+    """A daemon with every way in, and a real broker where there is one: how to open each, what is missing."""
     model, path = folder / "a.safetensors", folder / "samples.sock"
     save_model(named("A"), model)
     ports = {name: free_port() for name in ("tcp", "udp")}

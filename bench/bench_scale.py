@@ -1,25 +1,24 @@
 """From one stream to 100 000, and from 16 units to 1024: `python -m bench.bench_scale`.
 
-Streams: network C, one session each, fed in random order; each count in a process of its own, whose memory is read
-from the system. Units: one LSTM layer, 96 inputs, one stream.
+Streams: network C, one session each, fed in random order; each count in a process of its own, whose memory
+the system tells. Units: one LSTM layer, 96 inputs, one stream.
 """
 
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from bench.bench_step import KERNEL, OURS, ROOFLINE, kernel_us
+from bench.bench_step import KERNEL, OURS, ROOFLINE, with_kernel
 from bench.networks import INPUTS, network, samples
 from bench.peers import onnx_runtime
 from bench.peers.base import Step, make_all
 from bench.report import Findings, Row, Table
 from bench.runner import main, say
 from bench.streams import ADVANCE, SESSION, Measured
-from bench.timing import percentiles, take_turns
+from bench.timing import Calls, percentiles
 from stream_rnn.model.architecture import Layer
 from stream_rnn.predictor import Predictor
 
@@ -39,7 +38,7 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             ours=SESSION,
             rows=tuple(costs),
             no_peers=(ADVANCE,),
-            note="A session orders, fills gaps, steps and makes the prediction; a bare step is all the peer does.",
+            note="A session orders, fills gaps, steps, makes the prediction; the peer does a bare step.",
         ),
         Table(
             title="Memory of a stream",
@@ -47,7 +46,7 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             ours=SESSION,
             rows=tuple(memory),
             no_peers=("hidden state", "put away"),
-            note="Resident memory that all streams added, by stream; `put away` is what a snapshot holds of it.",
+            note="Resident memory that the streams added; `put away` is what a snapshot holds.",
         ),
         Table(
             title="Cost of a step by units, one LSTM layer",
@@ -91,8 +90,8 @@ def by_units(*, quick: bool) -> tuple[list[Row], dict[str, str]]:
         peers.pop("ONNX Runtime, run()", None)
         x = samples(INPUTS)
         steps: dict[str, Step] = {OURS: Predictor(model).step} | peers
-        calls: dict[str, Callable[[], object]] = {name: partial(step, x) for name, step in steps.items()}
-        found = take_turns(calls, rounds, seconds) | kernel_us(model, rounds, seconds)
+        calls: Calls = {name: partial(step, x) for name, step in steps.items()}
+        found = with_kernel(calls, model, rounds, seconds)
         rows += [Row(str(units), name, percentiles(times)) for name, times in found.items()]
     return rows, skipped
 

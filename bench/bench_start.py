@@ -1,7 +1,7 @@
 """From process start to ready: `python -m bench.bench_start`. With a warm and with an empty cache of kernels.
 
-Stages are read inside a process that starts as the daemon does; ready is what `stream-rnn run` says itself, with the
-model of the demo and a Unix socket.
+Stages are read inside a process that starts as the daemon does; ready is what `stream-rnn run` says itself,
+with the model of the demo and a Unix socket.
 """
 
 import os
@@ -44,9 +44,9 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             stages, kernels = start(Path(folder) / f"cold{n}")
             found[COLD].append(stages | {READY: until_ready(Path(folder) / f"cold-ready{n}")})
     rows = [row for case, runs in found.items() for row in stage_rows(case, runs)]
-    stages = Table(title="Start, by stage", unit="s", ours="all stages", rows=tuple(rows), ratios=False)
+    table = Table(title="Start, by stage", unit="s", ours="all stages", rows=tuple(rows), ratios=False)
     goals = [Goal(f"seconds to ready, {case}", median(found[case], READY), GOALS[case]) for case in GOALS]
-    return Findings(tables=(stages, kernel_table(kernels)), goals=tuple(goals))
+    return Findings(tables=(table, kernel_table(kernels)), goals=tuple(goals))
 
 
 def stage_rows(case: str, runs: list[Seconds]) -> list[Row]:
@@ -99,7 +99,9 @@ def kernel_table(kernels: list[tuple[str, float]]) -> Table:
     rest = sum(seconds[name] for name in order[SHOWN:])
     shown = {name: seconds[name] for name in order[:SHOWN]} | {f"{len(order[SHOWN:])} more": rest}
     total = "all kernels"
-    rows = [Row("compiled", name, {"s": took}) for name, took in {total: sum(seconds.values()), **shown}.items()]
+    rows = [
+        Row("compiled", name, {"s": took}) for name, took in {total: sum(seconds.values()), **shown}.items()
+    ]
     title = f"{len(kernels)} kernels compiled into an empty cache, each without those it calls"
     return Table(title=title, unit="s", ours=total, rows=tuple(rows), ratios=False)
 

@@ -1,11 +1,11 @@
 """One step, called from Python: `python -m bench.bench_step`. Networks A-E, 96 inputs, beside other engines.
 
-Each engine has the same weights and is checked against ours before it is timed. The kernel's own time, a run divided by its
-samples, stands beside the roofline: a loop that only streams as many weights through multiply-adds. The last table
-has 20 ms between samples, as decoding at 50 Hz has: the caches are cold then.
+Each engine has the same weights and is checked against ours before it is timed. The kernel's own time, a
+run divided by its samples, stands beside the roofline: a loop that only streams as many weights through
+multiply-adds. The last table has 20 ms between samples, as decoding at 50 Hz has: the caches are cold then.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from bench.peers.base import Maker, make_all
 from bench.report import Findings, Goal, Row, Table
 from bench.roofline import BLOCK, aligned_blocks, stream_weights
 from bench.runner import main, say
-from bench.timing import Times, percentiles, take_turns
+from bench.timing import Calls, Times, percentiles, take_turns
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 
@@ -38,7 +38,8 @@ RUN_BYTES = 32_000_000  # of weights read in one run, about
 def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
     """All three tables."""
     rounds, seconds = (2, 0.05) if quick else (5, 0.15)
-    step_rows, kernel_rows, cold_rows, skipped, goals = [], [], [], {}, []
+    step_rows, kernel_rows, cold_rows, goals = [], [], [], []
+    skipped: dict[str, str] = {}
     for name, (layers, outputs) in NETWORKS.items():
         say(f"bench_step: {name}")
         model = network(layers, outputs)
@@ -46,31 +47,35 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
         steps, absent = make_all(PEERS, model)
         skipped |= absent
         predictor = Predictor(model)
-        calls: dict[str, Callable[[], object]] = {OURS: partial(predictor.step, x)}
+        calls: Calls = {OURS: partial(predictor.step, x)}
         calls |= {peer: partial(step, x) for peer, step in steps.items()}
-        step_rows += as_rows(name, take_turns(calls, rounds, seconds))
-        kernel = kernel_us(model, rounds, seconds)
+        times = with_kernel(calls, model, rounds, seconds)
+        kernel = {label: times.pop(label) for label in (KERNEL, ROOFLINE)}
+        step_rows += as_rows(name, times)
         kernel_rows += as_rows(name, kernel)
         ratio = float(np.median(kernel[KERNEL]) / np.median(kernel[ROOFLINE]))
         goals.append(Goal(f"kernel time over roofline, {name}", ratio, 1.15))
         if name[0] in COLD:
             ways = our_ways(model, x) | peer_ways({n: s for n, s in steps.items() if n in COLD_PEERS}, x)
-            cold_rows += as_rows(name, take_turns_cold(ways, rounds=1 if quick else 3, count=10 if quick else 40), 90)
+            cold_rows += as_rows(
+                name, take_turns_cold(ways, rounds=1 if quick else 3, count=10 if quick else 40), 90
+            )
     tables = (step_table(step_rows), kernel_table(kernel_rows), cold_table(cold_rows))
     return Findings(tables=tables, goals=tuple(goals), skipped=skipped)
 
 
-def kernel_us(model: Model, rounds: int, seconds: float) -> dict[str, Times]:
-    """Microseconds a sample: our run, and the roofline of its weights."""
+def with_kernel(calls: Calls, model: Model, rounds: int, seconds: float) -> dict[str, Times]:
+    """Microseconds of these calls and, in turn with them, of a sample in our run and in the roofline."""
     T = max(4, min(LARGEST_RUN, RUN_BYTES // weight_bytes(model)))
     predictor, xs = Predictor(model), samples(T, INPUTS)
     weights, sums = aligned_blocks(model.weights), np.zeros(BLOCK, dtype=np.float32)
     factors = np.full(T, 1e-3, dtype=np.float32)
-    calls: dict[str, Callable[[], object]] = {
+    kernel: Calls = {
         KERNEL: partial(predictor.run, xs),
         ROOFLINE: partial(stream_weights, weights, factors, sums),
     }
-    return {name: times / T for name, times in take_turns(calls, rounds, seconds).items()}
+    found = take_turns(calls | kernel, rounds, seconds)
+    return {name: times / T if name in kernel else times for name, times in found.items()}
 
 
 def as_rows(case: str, times: Mapping[str, Times], high: float = 99) -> list[Row]:
@@ -92,19 +97,19 @@ def kernel_table(rows: list[Row]) -> Table:
         ours=KERNEL,
         rows=tuple(rows),
         no_peers=(ROOFLINE,),
-        note="The roofline streams the same bytes of weights through fused multiply-adds and does nothing else.",
+        note="The roofline streams as many weights through multiply-adds and does nothing else.",
     )
 
 
 def cold_table(rows: list[Row]) -> Table:
     """The third table."""
-    ours = [row.candidate for row in rows if row.candidate.startswith("stream-rnn") and row.candidate != OURS]
+    ours = {row.candidate for row in rows if row.candidate.startswith("stream-rnn")} - {OURS}
     note = (
-        "Prepared: what does not need the sample is computed when the last prediction is out. Warmed: shortly before "
-        "the sample is due, a step that nobody reads brings the weights back into the caches."
+        "Prepared: what does not need the sample is computed when the last prediction is out. Warmed: "
+        "shortly before the sample is due, a step that nobody reads brings the weights back to the caches."
     )
     title = "A sample every 20 ms, from arrival to prediction"
-    return Table(title=title, unit="us", ours=OURS, rows=tuple(rows), no_peers=tuple(ours), note=note)
+    return Table(title=title, unit="us", ours=OURS, rows=tuple(rows), no_peers=tuple(sorted(ours)), note=note)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A sample every 20 ms: by then the caches hold something else. Time from a sample's arrival to its prediction."""
+"""A sample every 20 ms: by then the caches hold something else. Time from arrival to prediction."""
 
 import time
 from collections.abc import Callable, Mapping

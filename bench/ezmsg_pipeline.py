@@ -1,7 +1,8 @@
 """Source, network A in NumPy, sink in ezmsg: `python -m bench.ezmsg_pipeline`, for bench_pipeline.
 
-Its source sleeps in a thread, to the instant; as ezmsg's own examples sleep, on the event loop, it would be up to a
-millisecond late. The latencies, in microseconds from the intended send time, go to a file as float64.
+Its source sleeps in a thread, to the instant; as ezmsg's own examples sleep, on the event loop, it would be
+up to a millisecond late. The latencies, in microseconds from the intended send time, go to a file as
+float64.
 """
 
 import argparse
@@ -11,12 +12,14 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-import ezmsg.core as ez
 import numpy as np
 
 from bench.networks import INPUTS, named, samples
 from bench.peers import numpy_twin
+from bench.peers.base import module
 from stream_rnn.sample import F32
+
+ez: Any = module("ezmsg.core")
 
 
 class Message:
@@ -26,7 +29,7 @@ class Message:
         self.due_ns, self.values = due_ns, values
 
 
-class Plan(ez.Settings):
+class Plan(ez.Settings):  # type: ignore[misc]
     """How many samples, how often, and where the latencies go."""
 
     count: int
@@ -34,13 +37,13 @@ class Plan(ez.Settings):
     to: str
 
 
-class Source(ez.Unit):
+class Source(ez.Unit):  # type: ignore[misc]
     """A sample whenever one is due."""
 
     SETTINGS = Plan
     OUTPUT = ez.OutputStream(Message)
 
-    @ez.publisher(OUTPUT)
+    @ez.publisher(OUTPUT)  # type: ignore[untyped-decorator]
     async def produce(self) -> AsyncGenerator[tuple[Any, Message], None]:
         """Send all samples."""
         x, period = samples(INPUTS), int(1e9 / self.SETTINGS.rate_hz)
@@ -54,7 +57,7 @@ class Source(ez.Unit):
             yield self.OUTPUT, Message(due, x)
 
 
-class Network(ez.Unit):
+class Network(ez.Unit):  # type: ignore[misc]
     """Network A, a step a message."""
 
     INPUT = ez.InputStream(Message)
@@ -64,14 +67,14 @@ class Network(ez.Unit):
         """Make it."""
         self.step = numpy_twin.make(named("A"), 1)["NumPy"]
 
-    @ez.subscriber(INPUT)
-    @ez.publisher(OUTPUT)
+    @ez.subscriber(INPUT)  # type: ignore[untyped-decorator]
+    @ez.publisher(OUTPUT)  # type: ignore[untyped-decorator]
     async def answer(self, message: Message) -> AsyncGenerator[tuple[Any, Message], None]:
         """Step and send."""
         yield self.OUTPUT, Message(message.due_ns, self.step(message.values))
 
 
-class Sink(ez.Unit):
+class Sink(ez.Unit):  # type: ignore[misc]
     """Takes the time."""
 
     SETTINGS = Plan
@@ -81,7 +84,7 @@ class Sink(ez.Unit):
         """Nothing arrived yet."""
         self.found: list[float] = []
 
-    @ez.subscriber(INPUT)
+    @ez.subscriber(INPUT)  # type: ignore[untyped-decorator]
     async def take(self, message: Message) -> None:
         """Note a latency; end after the last."""
         self.found.append((time.perf_counter_ns() - message.due_ns) / 1000)

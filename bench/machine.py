@@ -14,7 +14,9 @@ VECTORS = ("fma", "avx", "avx2", "avx512f", "avx512_bf16", "amx_tile", "neon", "
 def machine_line() -> str:
     """Processor with its vector features, cores, memory, system."""
     info = _cpu_info()
-    model = next((info[key] for key in ("model name", "Model", "Processor") if key in info), platform.machine())
+    model = next(
+        (info[key] for key in ("model name", "Model", "Processor") if key in info), platform.machine()
+    )
     flags = set((info.get("flags") or info.get("Features") or "").split())
     features = " ".join(name for name in VECTORS if name in flags)
     family = f" family {info['cpu family']} model {info['model']}" if "cpu family" in info else ""

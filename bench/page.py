@@ -9,10 +9,11 @@ MADE = "<!-- Made by `python -m bench` from docs/performance.json: run it again 
 IMAGES = "performance"
 
 INTRO = """\
-Every figure is a ratio in one run: candidates take turns, round after round, in one process where they can, on one
-core where not said otherwise, one thread each. Peers have our weights, run at their best setting for one stream, and
-are checked against our predictions before they are timed. Tables give medians and high percentiles; in parentheses,
-how many times ours a peer takes. Absolute times belong to the machine; ratios carry over better.
+Every figure is a ratio in one run: candidates take turns, round after round, one thread each, on one core
+where nothing else is said. Peers have our weights, run at their best setting for one stream, and are
+checked against our predictions before they are timed. Tables give medians and high percentiles; in
+parentheses, how many times ours a peer takes. Absolute times belong to the machine; ratios carry over
+better.
 
 ```console
 $ pip install '.[peers]'
@@ -20,8 +21,8 @@ $ python -m bench
 $ python -m bench.bench_step --quick
 ```
 
-The first benchmark command runs everything and writes this page; each runs alone too. A peer that is not installed
-is left out by name: PyTorch, TensorFlow and Keras take part where they are."""
+The second command runs everything and writes this page. A peer that is not installed is left out by name:
+PyTorch, TensorFlow and Keras take part where they are."""
 
 SECTIONS = {
     "bench_step": "One step",
@@ -90,4 +91,6 @@ def where_we_lose(reports: Reports) -> str:
     if not rows:
         return "In no row of the tables below."
     head = f"In {len(rows)} figures of the tables below a peer is better:"
-    return f"{head}\n\n" + markdown_table(["where", "case", "peer", "figure", "theirs", "ours", "theirs/ours"], rows)
+    return f"{head}\n\n" + markdown_table(
+        ["where", "case", "peer", "figure", "theirs", "ours", "theirs/ours"], rows
+    )

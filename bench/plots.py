@@ -1,4 +1,4 @@
-"""The plots of docs/performance.md, drawn from what the JSON says. Matplotlib is a peer: without it, no plots."""
+"""The plots of docs/performance.md, drawn from what the JSON says. Without matplotlib there are none."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -36,28 +36,39 @@ def colour(n: int) -> str:
 
 
 def latency_by_peer(figure: Any, report: Report) -> None:  # noqa: ANN401 - matplotlib is optional
-    """A panel a network: bars at p50, whiskers to p99."""
+    """A panel a network: a dot at p50, a line to p99."""
     table = table_of(report, "One step")
     names = table.candidates
-    figure.set_size_inches(10, 0.9 + 0.32 * len(names))
-    panels = figure.subplots(1, len(table.cases), sharey=True)
+    figure.set_size_inches(10, 0.9 + 0.3 * len(names))
+    panels = figure.subplots(1, len(table.cases), sharex=True, sharey=True)
     for panel, case in zip(panels, table.cases, strict=True):
         for n, name in enumerate(names):
             figures = table.figures(case, name)
             if figures:
-                whisker = [[0], [max(0.0, figures["p99"] - figures["p50"])]]
-                panel.barh(n, figures["p50"], xerr=whisker, color=colour(0 if n == 0 else 7), ecolor="#444444")
+                shown = colour(0 if n == 0 else 3)
+                panel.plot([figures["p50"], figures["p99"]], [n, n], color=shown, linewidth=2, alpha=0.5)
+                panel.plot(figures["p50"], n, "o", color=shown, markersize=6)
         panel.set_xscale("log")
+        panel.xaxis.set_major_formatter(in_full)
         panel.set_title(case.replace(" ", "\n", 1), fontsize=9)
-        panel.grid(visible=False, axis="y")
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()
-    figure.supxlabel("time of one step, microseconds (bar: p50, whisker: p99)", fontsize=9)
+    figure.supxlabel("microseconds a step (dot: p50, line: to p99)", fontsize=9)
+
+
+def in_full(value: float, _: int) -> str:
+    """A number on an axis without an exponent."""
+    return f"{value:,.3g}" if value < 1 else f"{value:,.0f}".replace(",", " ")
 
 
 def cost_by_size(figure: Any, report: Report) -> None:  # noqa: ANN401 - likewise
     """Lines over units."""
-    lines(figure, table_of(report, "Cost of a step by units"), "units of one LSTM layer, 96 inputs", "microseconds a step, p50")
+    lines(
+        figure,
+        table_of(report, "Cost of a step by units"),
+        "units of one LSTM layer, 96 inputs",
+        "microseconds a step, p50",
+    )
 
 
 def cost_by_streams(figure: Any, report: Report) -> None:  # noqa: ANN401 - likewise
@@ -79,6 +90,7 @@ def lines(figure: Any, table: Table, along: str, up: str) -> None:  # noqa: ANN4
     panel.set_yscale("log")
     panel.set_xticks([float(case.replace(" ", "")) for case in table.cases], table.cases)
     panel.minorticks_off()
+    panel.yaxis.set_major_formatter(in_full)
     panel.set_xlabel(along)
     panel.set_ylabel(up)
     panel.legend(frameon=False, fontsize=8)
@@ -96,6 +108,7 @@ def latency_histogram(figure: Any, report: Report) -> None:  # noqa: ANN401 - li
         label = histogram.candidate
         panel.stairs(parts, histogram.edges_us, color=colour(n), linestyle=style, label=label, linewidth=1.4)
     panel.set_xscale("log")
+    panel.xaxis.set_major_formatter(in_full)
     used = [e for h in shown for e, count in zip(h.edges_us[1:], h.counts, strict=True) if count]
     panel.set_xlim(min(used) / 1.5, max(used) * 1.2)
     panel.set_xlabel("microseconds from the intended send time to the prediction, 1000 samples a second")
@@ -113,7 +126,11 @@ PLOTS: dict[str, tuple[str, str, Draw]] = {
     "latency-by-peer": ("bench_step", "Time of one step by engine and network", latency_by_peer),
     "cost-by-size": ("bench_scale", "Cost of a step by units", cost_by_size),
     "cost-by-streams": ("bench_scale", "Cost of a sample by number of streams", cost_by_streams),
-    "latency-histogram": ("bench_pipeline", "Latency at 1 kHz, from the intended send time", latency_histogram),
+    "latency-histogram": (
+        "bench_pipeline",
+        "Latency at 1 kHz, from the intended send time",
+        latency_histogram,
+    ),
 }
 """Name of the file: which benchmark it shows, what the page calls it, how it is drawn."""
 

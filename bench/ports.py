@@ -52,7 +52,12 @@ def running_mosquitto(folder: Path) -> Iterator[int]:
     if binary is None:
         raise Absent("mosquitto is not installed")
     port, config = free_port(), folder / "mosquitto.conf"
-    lines = [f"listener {port} 127.0.0.1", f"user {getpass.getuser()}", "allow_anonymous true", "set_tcp_nodelay true"]
+    lines = [
+        f"listener {port} 127.0.0.1",
+        f"user {getpass.getuser()}",
+        "allow_anonymous true",
+        "set_tcp_nodelay true",
+    ]
     config.write_text("\n".join([*lines, ""]), encoding="utf-8")
     command = [binary, "-c", str(config)]
     with ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)):

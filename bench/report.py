@@ -1,4 +1,4 @@
-"""What a benchmark found, as frozen values that JSON holds, and the page's tables made of them. Measures nothing."""
+"""What a benchmark found, as frozen values that JSON holds, and tables made of them. Measures nothing."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -123,7 +123,10 @@ def losses(report: Report) -> Iterator[Loss]:
     for table in report.findings.tables:
         peers = [row for row in table.rows if row.candidate not in {table.ours, *table.no_peers}]
         for row in peers if table.ratios else ():
-            ours, where = table.figures(row.case, table.ours), (report.name, table.title, row.case, row.candidate)
+            ours, where = (
+                table.figures(row.case, table.ours),
+                (report.name, table.title, row.case, row.candidate),
+            )
             for name in row.figures.keys() & ours.keys():
                 ahead = ours[name] - row.figures[name]
                 if (ahead if table.better == "lower" else -ahead) > 0:
@@ -173,7 +176,8 @@ def render_table(table: Table) -> str:
 def render_goals(goals: tuple[Goal, ...]) -> str:
     """Goals, what was found, and whether they are met."""
     rows = [
-        [goal.text, number(goal.found), number(goal.limit), "met" if goal.met else "**not met**"] for goal in goals
+        [goal.text, number(goal.found), number(goal.limit), "met" if goal.met else "**not met**"]
+        for goal in goals
     ]
     return markdown_table(["goal", "found", "at most", ""], rows)
 
@@ -187,5 +191,7 @@ def render_report(report: Report) -> str:
     parts += [render_goals(findings.goals)] if findings.goals else []
     parts += list(findings.notes)
     if findings.skipped:
-        parts.append("Not measured: " + "; ".join(f"{k} ({why})" for k, why in findings.skipped.items()) + ".")
+        parts.append(
+            "Not measured: " + "; ".join(f"{k} ({why})" for k, why in findings.skipped.items()) + "."
+        )
     return "\n\n".join(parts)

@@ -1,8 +1,8 @@
 """The least a step can take: a loop that only streams as many weights through multiply-adds.
 
-Eight sums as wide as this processor's vectors, one load each a multiply-add, nothing stored: what a network of these
-weights would take if it were nothing but its weights. It reads at four places at once: where weights come from
-memory, that is a quarter faster than from end to end. No C compiler is needed; numba makes it.
+Eight sums as wide as this processor's vectors, one load each a multiply-add, nothing stored: what a network
+of these weights would take if it were nothing but its weights. It reads at four places at once: where weights
+come from memory, that is a quarter faster than from end to end. No C compiler is needed; numba makes it.
 """
 
 import numpy as np
@@ -18,7 +18,7 @@ BLOCK = SUMS * LANES
 
 @kernel
 def stream_weights(weights: F32, factors: F32, sums: F32) -> None:
-    """sums += factors[p] weights, pass after pass: two vectors from each quarter of the weights, in turn.
+    """Add factors[p] weights to the sums, pass after pass: two vectors from each quarter in turn.
 
     Args:
         weights: Whole blocks, (n BLOCK,).

@@ -1,11 +1,13 @@
-"""A process that says how long each part of its start took: `python -m bench.start SPAWNED_NS`, for bench_start.
+"""A process that says how long each part of its start took: `python -m bench.start SPAWNED_NS`.
 
-Imports stand in the order of a daemon's start, one at a time, with the clock read between them: hence inside a function.
+For bench_start. Imports stand in the order of a daemon's start, with the clock read between them: hence
+inside a function.
 """
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 SPAWNED, FIRST = "interpreter", time.monotonic_ns()
 
@@ -41,10 +43,10 @@ def stages() -> Iterator[str]:
 RECORDED: list[tuple[str, float]] = []
 
 
-def exclusive(buffer: list[object]) -> Iterator[tuple[str, float]]:
+def exclusive(buffer: Iterable[tuple[float, Any]]) -> Iterator[tuple[str, float]]:
     """Seconds each kernel took to compile, without those it calls, from numba's events."""
     open_: list[tuple[str, float, float]] = []  # name, start, seconds of those inside
-    for at, event in buffer:  # type: ignore[misc]
+    for at, event in buffer:
         name = event.data["dispatcher"].py_func.__name__
         if event.is_start:
             open_.append((name, at, 0.0))

@@ -20,7 +20,11 @@ from stream_rnn.session.table import Sessions
 
 NETWORK = "C"
 ROUNDS = 4
-SESSION, ADVANCE, PEER = "stream-rnn, session", "stream-rnn, bare step", "ONNX Runtime, run(), a dict of states"
+SESSION, ADVANCE, PEER = (
+    "stream-rnn, session",
+    "stream-rnn, bare step",
+    "ONNX Runtime, run(), a dict of states",
+)
 
 
 class Measured(msgspec.Struct):
@@ -93,7 +97,11 @@ def measure(count: int, seconds: float) -> Measured:
         feed()
     ours = (resident() - before) / count
     first = sessions.get(keys[0], 0)
-    memory = {SESSION: ours, "hidden state": float(first.memory.data.nbytes), "put away": float(len(first.to_bytes()))}
+    memory = {
+        SESSION: ours,
+        "hidden state": float(first.memory.data.nbytes),
+        "put away": float(len(first.to_bytes())),
+    }
     calls = {SESSION: feed, ADVANCE: advance_call(predictor, sessions, keys, x)}
     try:
         peer_call(1, x)()  # what it holds once is not of a stream

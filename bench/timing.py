@@ -1,14 +1,17 @@
-"""Candidates take turns: rounds of single calls, each timed, so that what the machine does strikes all alike."""
+"""Candidates take turns, in rounds of single calls timed each: what the machine does strikes all."""
 
 import gc
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Times = NDArray[np.float64]
+Times: TypeAlias = NDArray[np.float64]
 """Durations in microseconds."""
+Calls: TypeAlias = dict[str, Callable[[], object]]
+"""What is timed, by the name of the candidate."""
 
 WARM = 0.1  # part of a round that is not counted: the caches still hold what the candidate before used
 
@@ -30,16 +33,14 @@ def calls_us(call: Callable[[], object], seconds: float) -> Times:
     return np.array(durations, dtype=np.float64) / 1000
 
 
-def take_turns(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, seconds: float
-) -> dict[str, Times]:
+def take_turns(calls: Calls, rounds: int, seconds: float) -> dict[str, Times]:
     """Time every candidate in every round; microseconds of all its calls."""
-    gathered: dict[str, list[Times]] = {name: [] for name in candidates}
+    gathered: dict[str, list[Times]] = {name: [] for name in calls}
     gc.collect()
     gc.disable()
     try:
         for _ in range(rounds):
-            for name, call in candidates.items():
+            for name, call in calls.items():
                 gathered[name].append(calls_us(call, seconds))
     finally:
         gc.enable()

@@ -11,7 +11,7 @@ from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
 
 Step: TypeAlias = Callable[[F32], Any]
-"""Samples, (streams, D), to outputs that `numpy.asarray` reads as (streams, K)."""
+"""Samples, (streams, D), to a NumPy array of the outputs, (streams, K) but for axes of one."""
 Maker: TypeAlias = Callable[[Model, int], dict[str, Step]]
 
 TOLERANCE = 1e-4
@@ -36,7 +36,9 @@ def module(name: str) -> Any:  # noqa: ANN401 - peers are optional: their types 
         raise Absent(f"{name}: {error}".split("\n", maxsplit=1)[0]) from None
 
 
-def make_all(makers: dict[str, Maker], model: Model, streams: int = 1) -> tuple[dict[str, Step], dict[str, str]]:
+def make_all(
+    makers: dict[str, Maker], model: Model, streams: int = 1
+) -> tuple[dict[str, Step], dict[str, str]]:
     """The steps of every peer that is here and computes what we do, and why the others are missing."""
     steps: dict[str, Step] = {}
     skipped: dict[str, str] = {}
@@ -65,4 +67,6 @@ def check(name: str, step: Step, model: Model, streams: int) -> None:
     ours = np.stack([predictor.run(xs[:, s], stream=str(s)) for s in looked_at], axis=1)
     theirs = np.stack([np.array(step(x), dtype=np.float32).reshape(streams, -1)[looked_at] for x in xs])
     difference = float(np.abs(ours - theirs).max()) / max(1.0, float(np.abs(ours).max()))
-    assert difference < TOLERANCE, f"{name}: expected our outputs within {TOLERANCE}, got {difference:.2g} apart"
+    assert difference < TOLERANCE, (
+        f"{name}: expected our outputs within {TOLERANCE}, got {difference:.2g} apart"
+    )

@@ -39,9 +39,9 @@ def make(model: Model, streams: int) -> dict[str, Step]:
         for layer in layers
     ]
 
-    def step(sample: F32) -> Any:  # noqa: ANN401 - a tensor
+    def step(sample: F32) -> Any:  # noqa: ANN401 - see `module`
         y, held[:] = call(keras.ops.convert_to_tensor(sample.reshape(streams, -1)), held)
-        return y
+        return keras.ops.convert_to_numpy(y)
 
     return {f"Keras on {backend}": step}
 

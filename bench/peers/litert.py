@@ -1,4 +1,4 @@
-"""LiteRT with explicit state: a .tflite file written here, operator by operator, so that no TensorFlow is needed."""
+"""LiteRT with explicit state: a .tflite file written here, operator by operator, without TensorFlow."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -66,7 +66,9 @@ class Graph:
         """Of a tensor."""
         return list(self._tensors[tensor].shape)
 
-    def add(self, code: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], **options: float) -> list[int]:
+    def add(
+        self, code: str, inputs: Sequence[int], shapes: Sequence[Sequence[int]], **options: float
+    ) -> list[int]:
         """An operator; its outputs."""
         schema = self._schema
         number = getattr(schema.BuiltinOperator, code)

@@ -16,7 +16,11 @@ def make(model: Model, streams: int) -> dict[str, Step]:
     hs = [np.zeros((*shape, layer.units), dtype=np.float32) for layer in layers]
     cs = [h.copy() for h in hs]
     arrays = [
-        {name: weights[f"layers.{i}.{name}"] for name in ("W", "U", "b", "U_n") if f"layers.{i}.{name}" in weights}
+        {
+            name: weights[f"layers.{i}.{name}"]
+            for name in ("W", "U", "b", "U_n")
+            if f"layers.{i}.{name}" in weights
+        }
         for i in range(len(layers))
     ]
     readout, bias = weights["readout.W"], weights["readout.b"]

@@ -52,12 +52,17 @@ def build(model: Model, streams: int) -> bytes:
         return name
 
     for i, layer in enumerate(architecture.layers):
-        arrays = [constant(f"{part}{i}", value) for part, value in zip("WRB", packed(layer, weights, i), strict=True)]
+        arrays = [
+            constant(f"{part}{i}", value)
+            for part, value in zip("WRB", packed(layer, weights, i), strict=True)
+        ]
         lstm = layer.cell == "lstm"
         inputs = [x, *arrays, "", f"h{i}", *([f"c{i}"] if lstm else [])]
         outputs = ["", f"h{i}_next", *([f"c{i}_next"] if lstm else [])]
         more = {"linear_before_reset": 1} if layer.cell == "gru" else {}
-        nodes.append(helper.make_node(OPERATORS[layer.cell], inputs, outputs, hidden_size=layer.units, **more))
+        nodes.append(
+            helper.make_node(OPERATORS[layer.cell], inputs, outputs, hidden_size=layer.units, **more)
+        )
         x = f"h{i}_next"
     readout = constant("readout", weights["readout.W"]), constant("bias", weights["readout.b"])
     nodes += [
@@ -100,7 +105,10 @@ def bound_step(runtime: Any, session: Any, model: Model, streams: int) -> Step: 
     value = runtime.OrtValue.ortvalue_from_numpy
     x_value, y_value = value(x), value(y)
     sets = [
-        {name: value(np.zeros((1, streams, width), dtype=np.float32)) for name, width in state_names(model).items()}
+        {
+            name: value(np.zeros((1, streams, width), dtype=np.float32))
+            for name, width in state_names(model).items()
+        }
         for _ in range(2)
     ]
     bindings = []
@@ -126,7 +134,9 @@ def bound_step(runtime: Any, session: Any, model: Model, streams: int) -> Step: 
 
 def run_step(session: Any, model: Model, streams: int) -> Step:  # noqa: ANN401 - see `module`
     """A step that hands every state over and takes it back."""
-    feed = {name: np.zeros((1, streams, width), dtype=np.float32) for name, width in state_names(model).items()}
+    feed = {
+        name: np.zeros((1, streams, width), dtype=np.float32) for name, width in state_names(model).items()
+    }
     names, wanted = list(feed), ["y", *(f"{name}_next" for name in feed)]
 
     def step(sample: F32) -> F32:

@@ -34,7 +34,7 @@ def layer_weights(model: Model, i: int) -> tuple[F32, F32, F32, F32]:
     return W.T.copy(), U.T.copy(), b[:gates].copy(), recurrent_bias
 
 
-def fill(torch: Any, parameters: dict[str, Any], values: dict[str, F32]) -> None:  # noqa: ANN401 - see `module`
+def fill(torch: Any, parameters: dict[str, Any], values: dict[str, F32]) -> None:  # noqa: ANN401
     """Put our weights into their module."""
     with torch.no_grad():
         for name, value in values.items():
@@ -64,15 +64,15 @@ def cell_step(torch: Any, model: Model, streams: int) -> Step:  # noqa: ANN401 -
         width = layer.units
     dense = readout(torch, model)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def step(sample: F32) -> Any:  # noqa: ANN401 - a tensor
+    def step(sample: F32) -> Any:  # noqa: ANN401 - torch has no types here
         x = torch.from_numpy(sample).view(streams, -1)
         for i, cell in enumerate(cells):
             states[i] = after = cell(x, states[i])
             x = after[0] if isinstance(after, tuple) else after
-        return dense(x)
+        return dense(x).numpy()
 
-    return step
+    unwatched: Step = torch.inference_mode()(step)
+    return unwatched
 
 
 def fused_step(torch: Any, model: Model, streams: int) -> Step:  # noqa: ANN401 - see `module`
@@ -88,10 +88,10 @@ def fused_step(torch: Any, model: Model, streams: int) -> Step:  # noqa: ANN401 
     dense, zero = readout(torch, model), torch.zeros(L, streams, H)
     state = (zero, zero.clone()) if kind == "lstm" else zero
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]
-    def step(sample: F32) -> Any:  # noqa: ANN401 - a tensor
+    def step(sample: F32) -> Any:  # noqa: ANN401 - torch has no types here
         nonlocal state
         outputs, state = stack(torch.from_numpy(sample).view(1, streams, -1), state)
-        return dense(outputs)
+        return dense(outputs).numpy()
 
-    return step
+    unwatched: Step = torch.inference_mode()(step)
+    return unwatched
