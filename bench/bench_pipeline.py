@@ -46,7 +46,7 @@ Run = Callable[[int], Times]
 
 def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
     """One table, a histogram, the goals."""
-    rounds, count = (1, 1500) if quick else (3, 5000)
+    rounds, count = (1, 1500) if quick else (2, 5000)
     found: dict[str, list[Times]] = {}
     with tempfile.TemporaryDirectory() as made, serving(Path(made)) as (openers, skipped):
         runs: dict[str, Run] = {name: partial(run_ours, opener) for name, opener in openers.items()}

@@ -3,7 +3,15 @@
 from collections.abc import Iterator, Mapping
 
 from bench.plots import PLOTS
-from bench.report import Report, losses, markdown_table, number, render_goals, render_report
+from bench.report import (
+    Report,
+    losses,
+    markdown_table,
+    number,
+    render_findings,
+    render_goals,
+    where_and_when,
+)
 
 MADE = "<!-- Made by `python -m bench` from docs/performance.json: run it again to change it. -->"
 IMAGES = "performance"
@@ -47,13 +55,17 @@ def render_page(reports: Reports, absent: Mapping[str, str]) -> str:
         absent: Benchmarks that were not run, and why.
     """
     parts = [MADE, "# Performance", INTRO]
+    places = {where_and_when(report) for report in reports.values()}
+    parts += places if len(places) == 1 else []
     if any(report.quick for report in reports.values()):
         parts.append("**Made with `--quick`: few rounds. Nothing below is a result.**")
     parts += ["## Goals", goals(reports), "## Where we lose", where_we_lose(reports)]
     for name, title in SECTIONS.items():
         if name in reports:
             report = reports[name]
-            parts += [f"## {title}", report.summary, *images(name), render_report(report)]
+            parts += [f"## {title}", report.summary, *images(name)]
+            parts += [] if len(places) == 1 else [where_and_when(report)]
+            parts.append(render_findings(report.findings))
     if absent:
         parts += ["## Not run", "\n".join(f"- {name}: {why}" for name, why in absent.items())]
     return "\n\n".join(parts) + "\n"

@@ -127,7 +127,7 @@ def losses(report: Report) -> Iterator[Loss]:
                 table.figures(row.case, table.ours),
                 (report.name, table.title, row.case, row.candidate),
             )
-            for name in row.figures.keys() & ours.keys():
+            for name in (name for name in row.figures if name in ours):
                 ahead = ours[name] - row.figures[name]
                 if (ahead if table.better == "lower" else -ahead) > 0:
                     yield Loss(*where, name, row.figures[name], ours[name], table.unit)
@@ -182,16 +182,25 @@ def render_goals(goals: tuple[Goal, ...]) -> str:
     return markdown_table(["goal", "found", "at most", ""], rows)
 
 
-def render_report(report: Report) -> str:
-    """A report as Markdown, without a headline."""
-    findings = report.findings
+def where_and_when(report: Report) -> str:
+    """Machine, versions and date."""
     versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    parts = [f"{report.machine}; {versions}; {report.date}: `{report.command}`"]
-    parts += [render_table(table) for table in findings.tables]
-    parts += [render_goals(findings.goals)] if findings.goals else []
-    parts += list(findings.notes)
+    return f"{report.machine}; {versions}; {report.date}"
+
+
+def render_findings(findings: Findings) -> str:
+    """Tables, notes and what is missing, as Markdown."""
+    parts = [*(render_table(table) for table in findings.tables), *findings.notes]
     if findings.skipped:
         parts.append(
             "Not measured: " + "; ".join(f"{k} ({why})" for k, why in findings.skipped.items()) + "."
         )
+    return "\n\n".join(parts)
+
+
+def render_report(report: Report) -> str:
+    """All that a benchmark prints."""
+    parts = [f"{where_and_when(report)}: `{report.command}`", render_findings(report.findings)]
+    if report.findings.goals:
+        parts.append(render_goals(report.findings.goals))
     return "\n\n".join(parts)

@@ -16,7 +16,7 @@ Maker: TypeAlias = Callable[[Model, int], dict[str, Step]]
 
 TOLERANCE = 1e-4
 """Of outputs, relative to the largest: peers round, and approximate tanh, each in their way."""
-CHECKED = 20  # samples
+CHECKED, CHECKED_IN_BATCH = 20, 4  # samples
 CHECKED_STREAMS = 4
 
 
@@ -61,7 +61,8 @@ def check(name: str, step: Step, model: Model, streams: int) -> None:
         AssertionError: It computes something else: its time would mean nothing.
     """
     D = model.card.architecture.inputs
-    xs = np.random.default_rng(2).standard_normal((CHECKED, streams, D)).astype(np.float32)
+    count = CHECKED if streams == 1 else CHECKED_IN_BATCH
+    xs = np.random.default_rng(2).standard_normal((count, streams, D)).astype(np.float32)
     predictor = Predictor(model)
     looked_at = range(0, streams, -(-streams // CHECKED_STREAMS))
     ours = np.stack([predictor.run(xs[:, s], stream=str(s)) for s in looked_at], axis=1)
