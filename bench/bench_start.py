@@ -5,6 +5,7 @@ with the model of the demo and a Unix socket.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,7 @@ def stage_rows(case: str, runs: list[Seconds]) -> list[Row]:
 
 def median(runs: list[Seconds], stage: str) -> float:
     """Of a stage over the runs."""
-    return sorted(run[stage] for run in runs)[len(runs) // 2]
+    return statistics.median(run[stage] for run in runs)
 
 
 def start(cache: Path) -> tuple[Seconds, list[tuple[str, float]]]:
