@@ -1,175 +1,165 @@
-"""What one stream leaves behind between samples, and the compiled way of a sample through it."""
+"""What one stream leaves behind between samples, and the room where many streams keep it: a row each."""
 
 import struct
+from typing import NamedTuple
 
 import numpy as np
 
 from stream_rnn.errors import ModelError
-from stream_rnn.kernels import network
-from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels.engine import OWN_AT, fields, make_engine
-from stream_rnn.kernels.engine import TICKET as LAST_TICKET
 from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.model import Model
-from stream_rnn.preprocess import all_finite, preprocess_step
-from stream_rnn.sample import F32
+from stream_rnn.sample import F32, I64
 
+COUNT, TICKET, LAST_SEQ, T_NS, STEPPED, STATUS = range(0, 12, 2)
+"""Fields in front of a stream's memory, int64 in the place of two float32 each: samples taken in, the ticket of
+what was prepared for the next one; and what a session keeps there: seq and time of its last sample, samples stepped,
+and whether anything is out of the ordinary."""
+WINDOW_AT = 16
+
+FIRST_ROWS = 16
 _COUNT = struct.Struct("<q")
+_LINE = 16  # float32 of a cache line: no two rows share one
 
-COUNT, TICKET = range(2)
-"""Fields, int64, in front of a stream's memory: samples taken in, and the ticket of what was prepared for it."""
-WINDOW_AT = 4  # float32: behind the two fields
-BIN, MISSING, WIDTH, OUTPUTS = range(4)
-"""Fields, int64, in front of what a predictor keeps in its engine, and behind them: constants, features."""
-CONSTANTS_AT = 8
+
+class Shape(NamedTuple):
+    """What a stream of a model leaves behind.
+
+    Attributes:
+        bin: Samples of a bin: the window's rows, and the number of hidden states that take turns.
+        width: Features D.
+        state: Values of one hidden state.
+    """
+
+    bin: int
+    width: int
+    state: int
+
+    @classmethod
+    def of(cls, model: Model) -> "Shape":
+        """That of a model."""
+        return cls(model.card.bin, model.preprocess.width, state_size(model.card.architecture.plan()))
+
+    @property
+    def values(self) -> int:
+        """Float32 of window and states."""
+        return self.bin * (self.width + self.state)
+
+
+    def check(self, data: bytes) -> None:
+        """Refuse what no stream of this shape left behind.
+
+        Raises:
+            ModelError: The bytes are more or fewer than they should be.
+        """
+        expected = _COUNT.size + 4 * self.values
+        if len(data) != expected:
+            raise ModelError(f"state: expected {expected} bytes for this model, got {len(data)}")
 
 
 class Memory:
     """What one stream leaves behind between samples, in one array.
 
     Attributes:
-        data: Two int64 (count, ticket), the window, the states.
+        data: The fields, the window, the states.
     """
 
     __slots__ = ("_shape", "data")
 
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        bin_samples, D, size = self._shape = shape
-        self.data: F32 = np.zeros(WINDOW_AT + (bin_samples + 1) * D + bin_samples * size, dtype=np.float32)
+    def __init__(self, shape: Shape, data: F32 | None = None) -> None:
+        self._shape = shape
+        self.data: F32 = np.zeros(WINDOW_AT + shape.values, dtype=np.float32) if data is None else data
 
     @property
     def count(self) -> int:
         """Samples taken in."""
-        return int(self.data[:WINDOW_AT].view(np.int64)[COUNT])
-
-    @count.setter
-    def count(self, value: int) -> None:
-        self.data[:WINDOW_AT].view(np.int64)[COUNT] = value
+        return int(self.data[COUNT : COUNT + 2].view(np.int64)[0])
 
     @property
     def window(self) -> F32:
-        """The bin and the last finite values, (bin + 1, D)."""
-        bin_samples, D, _ = self._shape
-        return self.data[WINDOW_AT : WINDOW_AT + (bin_samples + 1) * D].reshape(bin_samples + 1, D)
+        """The last samples, whole, (bin, D)."""
+        rows, D, _ = self._shape
+        return self.data[WINDOW_AT : WINDOW_AT + rows * D].reshape(rows, D)
 
     @property
     def states(self) -> F32:
         """Hidden states that take turns, (bin, state size)."""
-        bin_samples, D, size = self._shape
-        return self.data[WINDOW_AT + (bin_samples + 1) * D :].reshape(bin_samples, size)
+        rows, D, size = self._shape
+        return self.data[WINDOW_AT + rows * D : WINDOW_AT + self._shape.values].reshape(rows, size)
 
-    @classmethod
-    def from_bytes(cls, data: bytes, shape: tuple[int, int, int]) -> "Memory":
+    def clear(self) -> None:
+        """Back to before the first sample."""
+        self.data[:] = 0
+
+    def load(self, data: bytes) -> None:
         """The inverse of `to_bytes`.
 
         Raises:
             ModelError: A model of another shape wrote these bytes.
         """
-        memory = cls(shape)
-        expected = _COUNT.size + memory.data[WINDOW_AT:].nbytes
-        if len(data) != expected:
-            raise ModelError(f"state: expected {expected} bytes for this model, got {len(data)}")
-        (memory.count,) = _COUNT.unpack_from(data)
-        memory.data[WINDOW_AT:] = np.frombuffer(data, dtype="<f4", offset=_COUNT.size)
-        return memory
+        self._shape.check(data)
+        self.clear()
+        self.data[COUNT : COUNT + 2].view(np.int64)[0] = _COUNT.unpack_from(data)[0]
+        self.data[WINDOW_AT : WINDOW_AT + self._shape.values] = np.frombuffer(data, "<f4", offset=_COUNT.size)
 
     def to_bytes(self) -> bytes:
         """Everything, little-endian: count, window, states."""
-        return _COUNT.pack(self.count) + self.data[WINDOW_AT:].tobytes()
+        return _COUNT.pack(self.count) + self.data[WINDOW_AT : WINDOW_AT + self._shape.values].tobytes()
 
 
-@kernel
-def advance(engine: F32, memory: F32, x: F32, y: F32) -> int:
-    """Preprocess and step one sample, in place: the way of every sample, online and offline.
-
-    Args:
-        engine: The network, and in its own part what `Predictor` keeps there. Its scratch is overwritten.
-        memory: Of the stream. Overwritten.
-        x: Sample, (D,).
-        y: Outputs, (K,). Overwritten; NaN where the sample failed.
-
-    Returns:
-        `Outcome` bits; -1 where x or y has another length, and nothing changed.
-    """
-    head = fields(engine)
-    own = head[OWN_AT]
-    settings = engine[own : own + CONSTANTS_AT].view(np.int64)
-    size, D = settings[BIN], settings[WIDTH]
-    if x.shape[0] != D or y.shape[0] != settings[OUTPUTS]:
-        return -1
-    constants_at = own + CONSTANTS_AT
-    features_at = constants_at + 3 * D
-    constants = engine[constants_at:features_at].reshape(3, D)
-    kept = memory[:WINDOW_AT].view(np.int64)
-    count, prepared = kept[COUNT], kept[TICKET] == head[LAST_TICKET]
-    head[LAST_TICKET] += 1
-    states_at = WINDOW_AT + (size + 1) * D
-    window = memory[WINDOW_AT:states_at].reshape(size + 1, D)
-    outcome = preprocess_step(settings, constants, x, count, window, engine[features_at : features_at + D])
-    if outcome & 2:
-        for k in range(y.shape[0]):
-            y[k] = np.float32(np.nan)
-        return outcome
-    at = states_at + count % size * ((memory.shape[0] - states_at) // size)
-    network.step(engine, engine, features_at, memory, at, y, prepared)
-    kept[COUNT] = count + 1
-    if not all_finite(y):
-        outcome |= 8
-    return outcome
-
-
-@kernel
-def prepare(engine: F32, memory: F32) -> None:
-    """Do now what the next `advance` of this memory can do without its sample.
+class Memories:
+    """The memories of many streams, a row each: taken and given back in constant time.
 
     Args:
-        engine: As in `advance`.
-        memory: Of the stream. Its ticket is overwritten.
+        shape: Of each.
+        most: Rows there may be. None: as many as there are; the rows then move when they outgrow their room.
+
+    Attributes:
+        data: All rows, flat. What no stream has used yet costs nothing: the system gives the pages when they
+            are first written.
+        integers: The same as int64.
+        stride: Float32 from row to row.
+
+    Raises:
+        MemoryError: The system does not promise so much.
     """
-    head = fields(engine)
-    own = head[OWN_AT]
-    settings = engine[own : own + CONSTANTS_AT].view(np.int64)
-    size, D = settings[BIN], settings[WIDTH]
-    kept = memory[:WINDOW_AT].view(np.int64)
-    states_at = WINDOW_AT + (size + 1) * D
-    at = states_at + kept[COUNT] % size * ((memory.shape[0] - states_at) // size)
-    network.prepare(engine, memory, at)
-    kept[TICKET] = head[LAST_TICKET]
 
+    def __init__(self, shape: Shape, most: int | None = None) -> None:
+        self.shape = shape
+        self.stride = -(-(WINDOW_AT + shape.values) // _LINE) * _LINE
+        self._grows = most is None
+        self._rows = most or FIRST_ROWS
+        self._begun = 0
+        self._free: list[int] = []
+        self._allocate()
 
-@kernel
-def advance_run(engine: F32, memory: F32, xs: F32, ys: F32) -> None:
-    """`advance` over a sequence, the same bits as T calls.
+    def take(self) -> int:
+        """Index in `data` of a row for a new stream: all zeros.
 
-    Args:
-        engine: As in `advance`.
-        memory: Of the stream. Overwritten.
-        xs: Samples, (T, D).
-        ys: Outputs, (T, K). Overwritten.
-    """
-    for t in range(xs.shape[0]):
-        advance(engine, memory, xs[t], ys[t])
+        Raises:
+            IndexError: Every row is taken.
+        """
+        if self._free:
+            at = self._free.pop()
+            self.data[at : at + self.stride] = 0
+            return at
+        if self._begun == self._rows:
+            if not self._grows:
+                raise IndexError(f"memories: expected at most {self._rows} streams, got one more")
+            self._rows *= 2
+            before = self.data
+            self._allocate()
+            self.data[: len(before)] = before
+        self._begun += 1
+        return (self._begun - 1) * self.stride
 
+    def give_back(self, at: int) -> None:
+        """A row that no stream uses any more."""
+        self._free.append(at)
 
-def make_stepper(model: Model, first_ticket: int) -> F32:
-    """The engine of a model with its preprocessing: what `advance` takes.
+    def of(self, at: int) -> Memory:
+        """What lies in the row at this index; it sees what happens to the row."""
+        return Memory(self.shape, self.data[at : at + self.stride])
 
-    Args:
-        model: What is to be stepped.
-        first_ticket: Where its tickets start: those of two engines must never meet in one memory.
-    """
-    D = model.preprocess.width
-    plan = model.card.architecture.plan()
-    engine = make_engine(plan, model.weights, CONSTANTS_AT + 4 * D)
-    head = fields(engine)
-    own = int(head[OWN_AT])
-    settings = engine[own : own + CONSTANTS_AT].view(np.int64)
-    settings[:] = *model.preprocess.settings(), D, model.card.architecture.outputs
-    engine[own + CONSTANTS_AT : own + CONSTANTS_AT + 3 * D] = model.preprocess.constants().reshape(-1)
-    head[LAST_TICKET] = first_ticket
-    return engine
-
-
-def memory_shape(model: Model) -> tuple[int, int, int]:
-    """Samples of a bin, features, and values of one hidden state of a stream of this model."""
-    return model.card.bin, model.preprocess.width, state_size(model.card.architecture.plan())
+    def _allocate(self) -> None:
+        self.data: F32 = np.zeros(self._rows * self.stride, dtype=np.float32)
+        self.integers: I64 = self.data.view(np.int64)

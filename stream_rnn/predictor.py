@@ -1,6 +1,7 @@
 """A model that steps: `step(x)` gives `y` and keeps the hidden state of each stream. It knows no messages."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -9,14 +10,17 @@ from numpy.typing import ArrayLike
 
 from stream_rnn.errors import ModelError, SampleError
 from stream_rnn.kernels._jit import seal
-from stream_rnn.memory import Memory, advance, advance_run, make_stepper, memory_shape, prepare
+from stream_rnn.kernels.batch import make_batch
+from stream_rnn.memory import Memories, Memory, Shape
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
-from stream_rnn.sample import F32
+from stream_rnn.sample import F32, I64
+from stream_rnn.stepper import advance, advance_many, advance_run, make_stepper, prepare
 
 GOLDEN_TOLERANCE = 1e-4
 """Largest difference, relative to the largest golden output, that another CPU's rounding may make."""
 
+_F32 = np.dtype(np.float32)
 _TICKETS = 1 << 40  # of one predictor: the next one's begin above
 _made = itertools.count(1)
 
@@ -49,10 +53,11 @@ class Predictor:
         self.hash = model.hash
         self.inputs = model.card.architecture.inputs
         self.outputs = model.card.architecture.outputs
-        self._shape = memory_shape(model)
-        self._fresh = model.preprocess.new_state()
-        self._stepper = make_stepper(model, next(_made) * _TICKETS)
-        self._streams: dict[str, Memory] = {}
+        self.shape = Shape.of(model)
+        self.stepper = make_stepper(model, next(_made) * _TICKETS)
+        self._batch = make_batch(model.card.architecture.plan())
+        self._memories = Memories(self.shape)
+        self._streams: dict[str, int] = {}  # where each one's memory lies
         check_golden(self)
 
     @classmethod
@@ -66,37 +71,41 @@ class Predictor:
 
     def new_memory(self) -> Memory:
         """The memory of a stream before its first sample."""
-        memory = Memory(self._shape)
-        memory.window[:] = self._fresh
-        return memory
+        return Memory(self.shape)
 
-    def memory_from_bytes(self, data: bytes) -> Memory:
-        """The inverse of `Memory.to_bytes`.
-
-        Raises:
-            ModelError: Another model wrote these bytes.
-        """
-        return Memory.from_bytes(data, self._shape)
-
-    def advance(self, memory: Memory, x: F32, y: F32) -> int:
+    def advance(self, memory: F32, at: int, x: F32, y: F32) -> int:
         """One step without checks: the hot path.
 
         Args:
-            memory: Of the stream. Overwritten.
+            memory: Holds the stream's memory from index `at`. Overwritten.
+            at: See `memory`.
             x: Sample, (D,), contiguous.
             y: Outputs, (K,). Overwritten.
 
         Returns:
             `Outcome` bits.
         """
-        return advance(self._stepper, memory.data, x, y)
+        return advance(self.stepper, memory, at, x, y)
 
-    def prepare(self, memory: Memory) -> None:
+    def advance_many(self, memory: F32, places: I64, N: int, X: F32, Y: F32, outcomes: I64) -> None:
+        """One step each of N different streams, the same bits as N calls of `advance`, and without checks too.
+
+        Args:
+            memory: Holds the streams' memories. Overwritten.
+            places: Index of each one's memory, (>= N,); what is negative is left alone.
+            N: Number of streams.
+            X: Samples, (>= N, D).
+            Y: Outputs, (>= N, K). Overwritten.
+            outcomes: `Outcome` bits, (>= N,). Overwritten.
+        """
+        advance_many(self.stepper, self._batch, memory, places, N, X, Y, outcomes)
+
+    def prepare(self, memory: F32, at: int) -> None:
         """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.
 
         Worth it where the stream's next sample comes later than this takes, and no other stream's before.
         """
-        prepare(self._stepper, memory.data)
+        prepare(self.stepper, memory, at)
 
     def step(self, x: ArrayLike, stream: str = "", out: F32 | None = None) -> F32:
         """Advance a stream by one sample.
@@ -114,10 +123,10 @@ class Predictor:
             SampleError: x is not D numbers.
             ValueError: `out` is not K float32.
         """
-        memory = self._streams.get(stream)
-        y = np.empty(self.outputs, dtype=np.float32) if out is None else out
+        at = self._streams.get(stream, -1)
+        y = np.empty(self.outputs, _F32) if out is None else out
         try:
-            if memory is not None and advance(self._stepper, memory.data, x, y) >= 0:  # type: ignore[arg-type]
+            if at >= 0 and advance(self.stepper, self._memories.data, at, x, y) >= 0:  # type: ignore[arg-type]
                 return y
         except TypeError:  # not contiguous float32: the compiled step takes nothing else
             pass
@@ -130,7 +139,8 @@ class Predictor:
             raise SampleError("width", f"sample: expected {self.inputs} features, got shape {sample.shape}")
         if y.shape != (self.outputs,) or y.dtype != np.float32 or not y.flags.carray:
             raise ValueError(f"out: expected a contiguous array of {self.outputs} float32, got {y!r}")
-        self.advance(self._memory(stream), sample, y)
+        at = self._place(stream)
+        self.advance(self._memories.data, at, sample, y)
         return y
 
     def run(self, xs: ArrayLike, stream: str = "") -> F32:
@@ -150,19 +160,46 @@ class Predictor:
         if samples.ndim != 2 or samples.shape[1] != self.inputs:
             raise SampleError("width", f"samples: expected (T, {self.inputs}), got shape {samples.shape}")
         ys = np.empty((len(samples), self.outputs), dtype=np.float32)
-        advance_run(self._stepper, self._memory(stream).data, samples, ys)
+        at = self._place(stream)
+        advance_run(self.stepper, self._memories.data, at, samples, ys)
+        return ys
+
+    def step_many(self, xs: ArrayLike, streams: Sequence[str]) -> F32:
+        """Advance many streams by one sample each: the same bits as N calls of `step`, each weight loaded once.
+
+        Args:
+            xs: A sample a stream, (N, D).
+            streams: Keys of N streams, each once.
+
+        Returns:
+            Outputs, (N, K).
+
+        Raises:
+            SampleError: xs is not a row of D numbers for each stream.
+            ValueError: A stream is named twice.
+        """
+        samples = np.require(xs, np.float32, ["C", "A", "W"])
+        N = len(streams)
+        if samples.shape != (N, self.inputs):
+            raise SampleError("width", f"samples: expected ({N}, {self.inputs}), got shape {samples.shape}")
+        if len(set(streams)) < N:
+            raise ValueError(f"streams: expected each once, got {N - len(set(streams))} again")
+        places = np.fromiter((self._place(stream) for stream in streams), np.int64, N)
+        ys, outcomes = np.empty((N, self.outputs), dtype=np.float32), np.empty(N, dtype=np.int64)
+        self.advance_many(self._memories.data, places, N, samples, ys, outcomes)
         return ys
 
     def reset(self, stream: str | None = None) -> None:
         """Forget one stream, or all of them."""
-        if stream is None:
-            self._streams.clear()
-        else:
-            self._streams.pop(stream, None)
+        for key in tuple(self._streams) if stream is None else (stream,):
+            at = self._streams.pop(key, None)
+            if at is not None:
+                self._memories.give_back(at)
 
     def state(self, stream: str = "") -> bytes:
         """The memory of a stream: give it to `restore`, here or in another process."""
-        return self._memory(stream).to_bytes()
+        at = self._place(stream)
+        return self._memories.of(at).to_bytes()
 
     def restore(self, state: bytes, stream: str = "") -> None:
         """Go on from where `state` was taken.
@@ -170,18 +207,20 @@ class Predictor:
         Raises:
             ModelError: Another model wrote it.
         """
-        self._streams[stream] = self.memory_from_bytes(state)
+        self.shape.check(state)
+        at = self._place(stream)
+        self._memories.of(at).load(state)
 
     @property
     def streams(self) -> tuple[str, ...]:
         """Keys of the streams that have a memory, oldest first."""
         return tuple(self._streams)
 
-    def _memory(self, stream: str) -> Memory:
-        memory = self._streams.get(stream)
-        if memory is None:
-            memory = self._streams[stream] = self.new_memory()
-        return memory
+    def _place(self, stream: str) -> int:
+        at = self._streams.get(stream)
+        if at is None:
+            at = self._streams[stream] = self._memories.take()
+        return at
 
 
 def with_golden(model: Model, xs: F32) -> Model:
@@ -200,10 +239,12 @@ def check_golden(predictor: Predictor) -> None:
     model = predictor.model
     xs = model.golden_x if len(model.golden_x) else np.zeros((1, predictor.inputs), dtype=np.float32)
     ys = predictor.run(xs, stream="golden")
-    memory = predictor.new_memory()
-    predictor.advance(memory, xs[0].copy(), ys[0].copy())  # compiles the single step as well
-    predictor.prepare(memory)
-    for compiled in (advance, prepare, advance_run):
+    memory, x, y = predictor.new_memory().data, xs[0].copy(), ys[0].copy()
+    predictor.advance(memory, 0, x, y)  # compiles the single step as well, and the one of many
+    predictor.prepare(memory, 0)
+    none = np.zeros(1, dtype=np.int64)
+    predictor.advance_many(memory, none, 1, x[None], y[None], none.copy())
+    for compiled in (advance, advance_many, prepare, advance_run):
         seal(compiled)
     predictor.reset()
     if not len(model.golden_x):

@@ -10,14 +10,20 @@ from typing import Literal, TypeAlias
 import msgspec
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
-from stream_rnn.sample import F32, I64
+from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels.vector import LANES, fma, integer, load_first, splat, store_first, total
+from stream_rnn.sample import F32
 
 Missing: TypeAlias = Literal["hold", "mean", "zero", "fail"]
 """What stands in for a missing or non-finite feature: last value, mean, zero, or nothing (no step)."""
 
-HOLD, MEAN, ZERO, FAIL = range(4)
-MISSING_CODES: dict[Missing, int] = {"hold": HOLD, "mean": MEAN, "zero": ZERO, "fail": FAIL}
+HOLD, MEAN, NOTHING, FAIL = range(4)
+MISSING_CODES: dict[Missing, int] = {"hold": HOLD, "mean": MEAN, "zero": NOTHING, "fail": FAIL}
+ZERO = np.float32(0.0)
+
+BIN, MISSING, WIDTH = range(0, 6, 2)
+"""Settings in front of a stage, int64 in the place of two float32 each."""
+CONSTANTS_AT = 8
 
 
 class Outcome(enum.IntFlag):
@@ -49,90 +55,108 @@ class Preprocess(msgspec.Struct, frozen=True):
         """Number of features D."""
         return int(self.mean.shape[0])
 
-    def settings(self) -> I64:
-        """The integers that `preprocess_step` reads: bin, policy."""
-        return np.array([self.bin, MISSING_CODES[self.missing]], dtype=np.int64)
+    def stage(self) -> F32:
+        """What `preprocess_step` reads: settings and constants (3, D).
 
-    def constants(self) -> F32:
-        """The numbers that `preprocess_step` reads, (3, D): mean of a bin, 1 / std, mean of one sample."""
+        The constants are the mean of a bin, 1 / std, and the mean of one sample.
+        """
         scale = np.divide(1.0, self.std, out=np.zeros_like(self.std), where=self.std > 0)
-        rows = np.stack([self.mean, scale, self.mean / np.float32(self.bin)])
-        return np.ascontiguousarray(rows, dtype=np.float32)
+        settings = np.array([self.bin, MISSING_CODES[self.missing], self.width, 0], dtype=np.int64)
+        parts = (self.mean, scale, self.mean / np.float32(self.bin))
+        return np.concatenate([settings.view(np.float32), *(part.astype(np.float32) for part in parts)])
 
-    def new_state(self) -> F32:
-        """State before the first sample, (bin + 1, D): the samples in the bin, and the last finite value."""
-        state = np.zeros((self.bin + 1, self.width), dtype=np.float32)
-        state[-1] = self.constants()[2]
-        return state
-
-
-@kernel
-def fill_missing(missing: int, means: F32, x: F32, last: F32, row: F32) -> None:
-    """Copy a sample, with something in place of each value that is not finite.
-
-    Args:
-        missing: HOLD, MEAN or ZERO.
-        means: Mean of one sample, (D,).
-        x: Sample, (D,).
-        last: Last finite values, (D,). Overwritten where x is finite.
-        row: The sample, whole, (D,). Overwritten.
-    """
-    for d in range(x.shape[0]):
-        value = x[d]
-        if np.isfinite(value):
-            last[d] = value
-        elif missing == HOLD:
-            value = last[d]
-        elif missing == MEAN:
-            value = means[d]
-        else:
-            value = np.float32(0.0)
-        row[d] = value
+    @property
+    def window_shape(self) -> tuple[int, int]:
+        """(bin, D): the last samples, whole; the bin slides over them. All zeros before the first."""
+        return self.bin, self.width
 
 
-@kernel
-def all_finite(v: F32) -> bool:
+@hot
+def all_finite(v: F32, at: int, N: int) -> bool:
     """Whether no value is NaN or infinite.
 
     Args:
-        v: Values, (N,).
+        v: Holds N values from index `at`.
+        at: See `v`.
+        N: See `v`.
     """
-    finite = True
-    for i in range(v.shape[0]):
-        finite &= np.isfinite(v[i])
-    return finite
+    zeros = splat(ZERO)
+    for j in range(0, N, LANES):
+        zeros = fma(load_first(v, at + j, N - j), splat(ZERO), zeros)  # 0 times what is not finite is NaN
+    return total(zeros) == ZERO
 
 
-@kernel
-def preprocess_step(settings: I64, constants: F32, x: F32, count: int, state: F32, features: F32) -> int:
+@hot
+def _fill(missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32, row_at: int, D: int) -> None:
+    """Copy a sample, with something in place of each value that is not finite: what was before, or 0."""
+    for d in range(D):
+        value = x[x_at + d]
+        if not np.isfinite(value):
+            value = ZERO if missing == NOTHING else before[before_at + d]
+        row[row_at + d] = value
+
+
+@hot
+def _standardise(
+    stage: F32, at: int, window: F32, window_at: int, newest: int, size: int, D: int, out: F32, out_at: int
+) -> None:
+    """Features: (sum of the bin - mean) / std."""
+    means = at + CONSTANTS_AT
+    scales = means + D
+    for j in range(0, D, LANES):
+        binned, row = splat(ZERO), newest
+        for _ in range(size):  # oldest first, always in this order: the same bits on every path
+            row = row + 1 if row + 1 < size else 0
+            binned = binned + load_first(window, window_at + row * D + j, D - j)
+        mean, scale = load_first(stage, means + j, D - j), load_first(stage, scales + j, D - j)
+        store_first(out, out_at + j, (binned - mean) * scale, D - j)
+
+
+@hot
+def preprocess_step(
+    stage: F32,
+    at: int,
+    x: F32,
+    x_at: int,
+    count: int,
+    slot: int,
+    window: F32,
+    window_at: int,
+    out: F32,
+    out_at: int,
+) -> int:
     """Take one sample in and give the features of its step.
 
     Args:
-        settings: As from `Preprocess.settings`.
-        constants: As from `Preprocess.constants`, (3, D).
-        x: Sample, (D,).
+        stage: Holds what `Preprocess.stage` gave from index `at`.
+        at: See `stage`.
+        x: Holds the sample, D values from index `x_at`.
+        x_at: See `x`.
         count: Samples taken in before this one.
-        state: Bin and last finite values, (bin + 1, D). Overwritten, unless the sample fails.
-        features: z-scored sum of the bin, (D,). Overwritten.
+        slot: count % bin.
+        window: Holds the last samples, (bin, D), from index `window_at`. Overwritten, unless the sample fails.
+        window_at: See `window`.
+        out: Features, z-scored sums of the bin, D values from index `out_at`. Overwritten.
+        out_at: See `out`.
 
     Returns:
         `Outcome` bits. FAILED: a feature is missing, the policy replaces nothing, the state did not change.
     """
-    size, missing = settings[0], settings[1]
-    D = x.shape[0]
-    outcome = 0 if all_finite(x) else 1
-    if outcome == 1 and missing == FAIL:
+    size, missing, D = integer(stage, at + BIN), integer(stage, at + MISSING), integer(stage, at + WIDTH)
+    row, outcome = window_at + slot * D, 0
+    if all_finite(x, x_at, D):
+        for j in range(0, D, LANES):
+            store_first(window, row + j, load_first(x, x_at + j, D - j), D - j)
+    elif missing == FAIL:
         return 2
-    slot = count % size
-    fill_missing(missing, constants[2], x, state[size], state[slot])
-    for d in range(D):
-        features[d] = np.float32(0.0)
-    for k in range(1, size + 1):  # oldest first, always in this order: the same bits on every path
-        row = (slot + k) % size
-        for d in range(D):
-            features[d] += state[row, d]
-    for d in range(D):
-        features[d] = (features[d] - constants[0, d]) * constants[1, d]
+    else:
+        outcome = 1
+        if missing == MEAN or count == 0:
+            _fill(missing, x, x_at, stage, at + CONSTANTS_AT + 2 * D, window, row, D)
+        else:
+            before = slot - 1 if slot > 0 else size - 1
+            _fill(missing, x, x_at, window, window_at + before * D, window, row, D)
+    _standardise(stage, at, window, window_at, slot, size, D, out, out_at)
     if count + 1 < size:
         outcome |= 4
     return outcome

@@ -231,12 +231,12 @@ async def test_reload_carries_the_state_to_a_model_of_the_same_architecture() ->
         got = here.predictions()
         birth = msgspec.json.decode(here.transport.retained["stream_rnn/decoder/info"])
     before, after = Predictor(FIRST), Predictor(other)
-    memory = before.new_memory()
+    memory = before.new_memory().data
     y = np.empty(2, dtype=np.float32)
     for x in XS[:20]:
-        before.advance(memory, x, y)
+        before.advance(memory, 0, x, y)
     for x, prediction in zip(XS[20:40], got[20:], strict=True):
-        after.advance(memory, x, y)
+        after.advance(memory, 0, x, y)
         np.testing.assert_array_equal(prediction.y, y)
     assert [p.flags for p in got[19:22]] == [Flag(0), Flag.RELOADED, Flag(0)]
     assert (got[19].model, got[20].model) == (FIRST.hash, other.hash)

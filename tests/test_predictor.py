@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.memory import advance, advance_run
+from stream_rnn.stepper import advance, advance_run
 from stream_rnn.model.model import Model, split_weights
 from stream_rnn.predictor import Predictor
 from stream_rnn.preprocess import Missing, Outcome
@@ -136,12 +136,12 @@ def test_output_that_is_not_finite_is_reported() -> None:
     broken = msgspec.structs.replace(model, weights=weights, golden_x=golden[0], golden_y=golden[1])
     predictor = Predictor(broken)
     y = np.empty(2, dtype=np.float32)
-    assert predictor.advance(predictor.new_memory(), XS[0], y) == Outcome.NAN
+    assert predictor.advance(predictor.new_memory().data, 0, XS[0], y) == Outcome.NAN
     assert np.isfinite(y[0])
 
 
 def test_first_bin_is_reported_until_it_is_full() -> None:
     predictor = Predictor(small_model(bin_samples=3))
-    memory, y = predictor.new_memory(), np.empty(2, dtype=np.float32)
-    outcomes = [predictor.advance(memory, x, y) for x in XS[:4]]
+    memory, y = predictor.new_memory().data, np.empty(2, dtype=np.float32)
+    outcomes = [predictor.advance(memory, 0, x, y) for x in XS[:4]]
     assert outcomes == [Outcome.WARMUP, Outcome.WARMUP, 0, 0]

@@ -6,12 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.memory import advance as step
+from stream_rnn.stepper import advance as step
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Counters, Rules
 from stream_rnn.session.seam import advance
 from stream_rnn.session.session import Session
+from stream_rnn.session.shared import Shared
 from stream_rnn.session.table import Sessions
 from stream_rnn.wire import CODECS
 from tests.small import signatures, small_model
@@ -26,7 +27,7 @@ def clock() -> int:
 
 
 def session(**rules: object) -> Session:
-    return Session("a", PREDICTOR, Rules(**rules), "run")  # type: ignore[arg-type]  # each test's own
+    return Session("a", Shared(PREDICTOR, Rules(**rules), "run"))  # type: ignore[arg-type]  # each test's own
 
 
 def sample(seq: int | None, t_ns: int | None = None, x: F32 | None = None) -> Sample:
@@ -166,7 +167,7 @@ def test_missing_features_are_flagged_and_counted() -> None:
 
 
 def test_failed_sample_answers_nan_and_is_not_stepped() -> None:
-    stream = Session("a", Predictor(small_model(missing="fail")), Rules(), "run")
+    stream = Session("a", Shared(Predictor(small_model(missing="fail")), Rules(), "run"))
     (failed,) = stream.feed(sample(0, x=np.full(5, np.nan, dtype=np.float32)), 0, clock)
     assert Flag.NAN in failed.flags
     assert np.isnan(failed.y).all()
@@ -210,7 +211,7 @@ def same(a: list[Prediction], b: list[Prediction]) -> bool:
 
 @given(seqs=sequences, rule=rules)
 def test_every_sample_ends_in_exactly_one_count(seqs: list[int | None], rule: Rules) -> None:
-    stream = Session("a", PREDICTOR, rule, "run")
+    stream = Session("a", Shared(PREDICTOR, rule, "run"))
     fed(stream, *seqs)
     c = stream.counters
     waited_in_vain = len(seqs) - (c.stepped + c.duplicate + c.late + c.failed + c.waiting)
@@ -222,10 +223,10 @@ def test_every_sample_ends_in_exactly_one_count(seqs: list[int | None], rule: Ru
 def test_putting_a_session_away_changes_nothing_that_follows(
     seqs: list[int | None], rule: Rules, cut: int
 ) -> None:
-    whole, before = Session("a", PREDICTOR, rule, "run"), Session("a", PREDICTOR, rule, "run")
+    whole, before = Session("a", Shared(PREDICTOR, rule, "run")), Session("a", Shared(PREDICTOR, rule, "run"))
     expected = fed(whole, *seqs)
     first = fed(before, *seqs[:cut])
-    after = Session.from_bytes(before.to_bytes(), PREDICTOR, rule, "run")
+    after = Session.from_bytes(before.to_bytes(), Shared(PREDICTOR, rule, "run"))
     assert same(first + fed(after, *seqs[cut:]), expected)
     assert after.to_bytes() == whole.to_bytes()
     assert after.counters == whole.counters
@@ -241,7 +242,7 @@ def test_seam_is_the_session_as_a_function_of_bytes(seqs: list[int | None], rule
         assert advance(PREDICTOR, rule, codec, "a", state, payload) == once
         state, predictions = once
         answers += [codec.decode_prediction(answer)[0] for answer in predictions]
-    assert same(answers, fed(Session("a", PREDICTOR, rule, ""), *seqs))
+    assert same(answers, fed(Session("a", Shared(PREDICTOR, rule, "")), *seqs))
 
 
 def test_reset_lets_go_of_what_waits() -> None:
@@ -261,7 +262,7 @@ def test_number_too_large_to_go_on_from_is_refused() -> None:
 
 
 def test_reset_is_told_by_the_first_prediction_that_is_one() -> None:
-    failing = Session("a", Predictor(small_model(missing="fail")), Rules(), "run")
+    failing = Session("a", Shared(Predictor(small_model(missing="fail")), Rules(), "run"))
     hole = np.full(5, np.nan, dtype=np.float32)
     (failed,) = failing.feed(sample(0, x=hole), 0, clock)
     (first,) = failing.feed(sample(1), 0, clock)
@@ -269,7 +270,7 @@ def test_reset_is_told_by_the_first_prediction_that_is_one() -> None:
 
 
 def test_gap_after_a_sample_that_failed_counts_what_was_filled() -> None:
-    failing = Session("a", Predictor(small_model(missing="fail")), Rules(), "run")
+    failing = Session("a", Shared(Predictor(small_model(missing="fail")), Rules(), "run"))
     failing.feed(sample(0), 0, clock)
     failing.feed(sample(1, x=np.full(5, np.nan, dtype=np.float32)), 0, clock)
     failing.feed(sample(4), 0, clock)
@@ -279,7 +280,7 @@ def test_gap_after_a_sample_that_failed_counts_what_was_filled() -> None:
 def test_restored_session_is_stepped_by_the_same_compiled_step() -> None:
     stream = session(reorder=4)
     fed(stream, 0, 3)
-    back = Session.from_bytes(stream.to_bytes(), PREDICTOR, Rules(reorder=4), "run")
+    back = Session.from_bytes(stream.to_bytes(), Shared(PREDICTOR, Rules(reorder=4), "run"))
     compiled = len(signatures(step))
     fed(back, 9)
     assert len(signatures(step)) == compiled
@@ -288,18 +289,18 @@ def test_restored_session_is_stepped_by_the_same_compiled_step() -> None:
 def test_restored_session_is_flagged_once() -> None:
     stream = session()
     fed(stream, 0)
-    back = Session.from_bytes(stream.to_bytes(), PREDICTOR, Rules(), "run")
-    back.mark_restored()
+    back = Session.from_bytes(stream.to_bytes(), Shared(PREDICTOR, Rules(), "run"))
+    back.mark(Flag.RESTORED)
     assert [p.flags for p in fed(back, 1, 2)] == [Flag.RESTORED, Flag(0)]
 
 
 def test_state_of_another_model_or_no_state_is_refused() -> None:
-    state = Session("a", Predictor(small_model(missing="zero")), Rules(), "run").to_bytes()
+    state = Session("a", Shared(Predictor(small_model(missing="zero")), Rules(), "run")).to_bytes()
     with pytest.raises(ModelError, match=r"^session state: expected model \w{12}, got \w{12}$"):
-        Session.from_bytes(state, PREDICTOR, Rules(), "run")
+        Session.from_bytes(state, Shared(PREDICTOR, Rules(), "run"))
     for nothing in (b"nothing", b"\xa2\xff\xff"):
         with pytest.raises(ModelError, match=r"^session state: "):
-            Session.from_bytes(nothing, PREDICTOR, Rules(), "run")
+            Session.from_bytes(nothing, Shared(PREDICTOR, Rules(), "run"))
 
 
 def table(most: int = 100) -> Sessions:

@@ -6,7 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_rnn.errors import RecordingError
+from stream_rnn.kernels.engine import OWN_AT
 from stream_rnn.predictor import Predictor
+from stream_rnn.stepper import FEATURES_AT
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
 from stream_rnn.sample import F32
@@ -61,10 +63,12 @@ def test_features_offline_equal_what_the_predictor_steps(bin_rows: int) -> None:
     data = gather([simulate(3, 5, seed=1)], horizon=0, validation=0.1)
     offline = features(model.preprocess, data)
     predictor = Predictor(model)
-    memory, online = predictor.new_memory(), np.empty_like(offline)
+    memory, online = predictor.new_memory().data, np.empty_like(offline)
     for t, x in enumerate(data.x):
-        predictor.advance(memory, np.ascontiguousarray(x), np.empty(2, dtype=np.float32))
-        online[t] = predictor._scratch[:5]
+        predictor.advance(memory, 0, np.ascontiguousarray(x), np.empty(2, dtype=np.float32))
+        at = int(predictor.stepper[OWN_AT : OWN_AT + 2].view(np.int64)[0])
+        features_at = int(predictor.stepper[at + FEATURES_AT : at + FEATURES_AT + 2].view(np.int64)[0])
+        online[t] = predictor.stepper[features_at : features_at + 5]
     np.testing.assert_array_equal(offline, online)
 
 

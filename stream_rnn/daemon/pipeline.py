@@ -192,32 +192,76 @@ class Pipeline:
             asyncio.get_running_loop().call_soon(self._drain_some)
 
     def _serve(self, source: Source, messages: list[Message]) -> None:
-        codec = CODECS[source.wire]
+        """Decode, step and answer messages that came together: those of different streams in one step."""
+        codec, t_began = CODECS[source.wire], time.monotonic_ns()
+        samples: list[Sample | CountedError] = []
+        origins: list[Message] = []
         for message in messages:
-            t_began = time.monotonic_ns()
             try:
-                samples = codec.decode_samples(message.payload, message.stream)
+                decoded = codec.decode_samples(message.payload, message.stream)
+            except CountedError as error:
+                samples.append(error)
+                origins.append(message)
+                continue
+            if self._all_paused or self._paused:
+                decoded = self._not_paused(decoded)
+            samples += decoded
+            origins += [message] * len(decoded)
+        if self._recorder is not None:
+            self._serve_recorded(source, codec, samples, origins, t_began)
+            return
+        t_received = [message.t_received_ns for message in origins]
+        answers = self.sessions.feed(samples, t_received, t_began, time.time_ns)
+        for sample, message, answer in zip(samples, origins, answers, strict=True):
+            if isinstance(sample, CountedError) or isinstance(answer, CountedError):
+                assert isinstance(answer, CountedError)
+                self._refuse(source, message, answer)
+            else:
+                self._finish(source, codec, sample, message, answer, t_began)
+
+    def _serve_recorded(
+        self,
+        source: Source,
+        codec: Codec,
+        samples: list[Sample | CountedError],
+        origins: list[Message],
+        t_began: int,
+    ) -> None:
+        """One by one: a recording notes the state that a sample meets before it is stepped."""
+        assert self._recorder is not None
+        for sample, message in zip(samples, origins, strict=True):
+            try:
+                if isinstance(sample, CountedError):
+                    raise sample
+                session = self.sessions.get(sample.stream, t_began)
+                self._record_sample(self._recorder, session, sample, message.t_received_ns)
+                answer = session.feed(sample, message.t_received_ns, time.time_ns)
             except CountedError as error:
                 self._refuse(source, message, error)
                 continue
-            for sample in samples:
-                if self._all_paused or sample.stream in self._paused:
-                    self.declined += 1
-                    continue
-                try:
-                    session = self.sessions.get(sample.stream, message.t_arrived_ns)
-                    if self._recorder is not None:
-                        self._record_sample(self._recorder, session, sample, message.t_received_ns)
-                    predictions = session.feed(sample, message.t_received_ns, time.time_ns)
-                except CountedError as error:
-                    self._refuse(source, message, error)
-                    continue
-                t_stepped = time.monotonic_ns()
-                for prediction in predictions:
-                    self._answer(source, codec, message, prediction)
-                if self._recorder is not None:
-                    self._record_state(self._recorder, session)
-                self._measure(sample.stream, message.t_arrived_ns, t_began, t_stepped)
+            self._finish(source, codec, sample, message, answer, t_began)
+            self._record_state(self._recorder, session)
+
+    def _not_paused(self, samples: list[Sample]) -> list[Sample]:
+        """The samples that are stepped; the others are counted."""
+        stepped = [] if self._all_paused else [s for s in samples if s.stream not in self._paused]
+        self.declined += len(samples) - len(stepped)
+        return stepped
+
+    def _finish(
+        self,
+        source: Source,
+        codec: Codec,
+        sample: Sample,
+        message: Message,
+        predictions: list[Prediction],
+        t_began: int,
+    ) -> None:
+        """Answer one sample and measure how long it took."""
+        t_stepped = time.monotonic_ns()
+        for prediction in predictions:
+            self._answer(source, codec, message, prediction)
+        self._measure(sample.stream, message.t_arrived_ns, t_began, t_stepped)
 
     def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
         t_published_ns = time.time_ns()
@@ -248,7 +292,7 @@ class Pipeline:
         """Note the state now and then: where a replay may start, and what tells where two runs part."""
         assert self._config.recording is not None
         every = self._config.recording.states_every
-        if every and session.counters.stepped % every == 0:
+        if every and session.stepped % every == 0:
             recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
 
     def _measure(self, stream: str, t_arrived: int, t_began: int, t_stepped: int) -> None:

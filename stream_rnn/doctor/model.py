@@ -9,9 +9,9 @@ import numpy as np
 
 from stream_rnn.doctor.findings import Finding
 from stream_rnn.errors import ModelError
-from stream_rnn.memory import advance
 from stream_rnn.model.file import load_model
 from stream_rnn.predictor import Predictor
+from stream_rnn.stepper import advance
 
 STEPS = 500
 BUSY = 0.5  # of the time between two samples
@@ -115,12 +115,12 @@ def cache_finding(used: str, wanted: str, seconds: float, *, warm: bool) -> Find
 
 
 def _step_times_us(predictor: Predictor) -> list[float]:
-    memory = predictor.new_memory()
+    memory = predictor.new_memory().data
     x = np.zeros(predictor.inputs, dtype=np.float32)
     y = np.empty(predictor.outputs, dtype=np.float32)
     times_us = []
     for _ in range(STEPS):
         began = time.perf_counter_ns()
-        predictor.advance(memory, x, y)
+        predictor.advance(memory, 0, x, y)
         times_us.append((time.perf_counter_ns() - began) / 1e3)
     return times_us

@@ -22,10 +22,22 @@ def kernel(fn: Callable[P, R]) -> Callable[P, R]:
 
     Compiled code is kept on disk; where nothing can be written, it is compiled anew at each start.
     """
+    return _compiled(fn, FLAGS)
+
+
+def hot(fn: Callable[P, R]) -> Callable[P, R]:
+    """A kernel on the path of a sample: numba's run time for objects is switched off.
+
+    So what would allocate does not compile, and no reference is counted.
+    """
+    return _compiled(fn, FLAGS | {"_nrt": False})
+
+
+def _compiled(fn: Callable[P, R], flags: dict[str, Any]) -> Callable[P, R]:
     try:
-        compiled = numba.njit(cache=True, **FLAGS)(fn)
+        compiled = numba.njit(cache=True, **flags)(fn)
     except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
-        compiled = numba.njit(**FLAGS)(fn)
+        compiled = numba.njit(**flags)(fn)
     return cast("Callable[P, R]", compiled)
 
 

@@ -8,9 +8,9 @@ from numba.core import cgutils
 
 from stream_rnn.kernels._vector import INT, LANES, address, builtin, data, multiply_add, spread
 
-PANEL = 8
+PANEL = 13
 """Most vectors of a panel."""
-ROWS = 4
+ROWS = 6
 """Rows of X that `tile` multiplies with each load of W."""
 TILE = 4 if LANES == 16 else 2
 """Most vectors of a tile: ROWS x TILE sums, TILE weights and a factor fit into 32 registers, or 16."""

@@ -24,6 +24,7 @@ Vector: TypeAlias = np.float32
 FLOAT, INT = ir.FloatType(), ir.IntType(64)
 VECTOR = ir.VectorType(FLOAT, LANES)
 MASK = ir.VectorType(ir.IntType(1), LANES)
+ALIGN = ir.Constant(ir.IntType(32), 4)
 
 
 class VectorType(types.Type):
@@ -73,12 +74,17 @@ def spread(builder: ir.IRBuilder, value: ir.Value, width: int = LANES) -> ir.Val
 
 def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
     """a b + c, rounded once."""
-    function = declared(builder, f"fma.v{LANES}f32", VECTOR, VECTOR, VECTOR, VECTOR)
+    function = declared(builder, f"fma.v{a.type.count}f32", a.type, a.type, a.type, a.type)
     return builder.call(function, [a, b, c])
 
 
+def _whole_or_part(builder: ir.IRBuilder, n: ir.Value) -> Any:
+    """Two branches: a whole vector, or its first n lanes. A masked store costs tens of cycles on some processors."""
+    return builder.if_else(builder.icmp_signed(">=", n, ir.Constant(INT, LANES)), likely=True)
+
+
 def _first_lanes(builder: ir.IRBuilder, n: ir.Value) -> ir.Value:
-    """Mask of the first n lanes; all, where there are more."""
+    """Mask of the first n lanes."""
     order = ir.Constant(ir.VectorType(INT, LANES), list(range(LANES)))
     return builder.icmp_signed(">", spread(builder, n), order)
 
@@ -99,17 +105,42 @@ def store(_: Any, array: types.Array, at: types.Integer, value: VectorType) -> A
         builder.store(values[2], address(builder, base, values[1]), align=4)
         return context.get_dummy_value()
 
-    return types.void(array, types.intp, vector), generate
+    return types.void(array, types.intp, value), generate
+
+
+@builtin
+def integer(_: Any, array: types.Array, at: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        return builder.load(address(builder, base, values[1], INT), align=4)
+
+    return types.int64(array, types.intp), generate
+
+
+@builtin
+def set_integer(_: Any, array: types.Array, at: types.Integer, value: types.Integer) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        base = data(context, builder, signature.args[0], values[0])
+        builder.store(values[2], address(builder, base, values[1], INT), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.int64), generate
 
 
 @builtin
 def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kinds = (VECTOR, ir.PointerType(), ir.IntType(32), MASK, VECTOR)
-        function = declared(builder, f"masked.load.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
-        mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
-        return builder.call(function, [where, ir.Constant(ir.IntType(32), 4), mask, zero])
+        got = cgutils.alloca_once(builder, VECTOR)
+        with _whole_or_part(builder, values[2]) as (whole, part):
+            with whole:
+                builder.store(builder.load(where, align=4), got)
+            with part:
+                kinds = (VECTOR, ir.PointerType(), ir.IntType(32), MASK, VECTOR)
+                function = declared(builder, f"masked.load.v{LANES}f32.p0", *kinds)
+                mask, zero = _first_lanes(builder, values[2]), ir.Constant(VECTOR, [0.0] * LANES)
+                builder.store(builder.call(function, [where, ALIGN, mask, zero]), got)
+        return builder.load(got)
 
     return vector(array, types.intp, types.intp), generate
 
@@ -117,11 +148,14 @@ def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) 
 @builtin
 def store_first(_: Any, array: types.Array, at: types.Integer, value: VectorType, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
-        kinds = (ir.VoidType(), VECTOR, ir.PointerType(), ir.IntType(32), MASK)
-        function = declared(builder, f"masked.store.v{LANES}f32.p0", *kinds)
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
-        align = ir.Constant(ir.IntType(32), 4)
-        builder.call(function, [values[2], where, align, _first_lanes(builder, values[3])])
+        with _whole_or_part(builder, values[3]) as (whole, part):
+            with whole:
+                builder.store(values[2], where, align=4)
+            with part:
+                kinds = (ir.VoidType(), VECTOR, ir.PointerType(), ir.IntType(32), MASK)
+                function = declared(builder, f"masked.store.v{LANES}f32.p0", *kinds)
+                builder.call(function, [values[2], where, ALIGN, _first_lanes(builder, values[3])])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector, types.intp), generate
@@ -137,22 +171,32 @@ def splat(_: Any, value: types.Float) -> Any:
 
 
 @builtin
+def total(_: Any, value: VectorType) -> Any:
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
+        del context, signature
+        add = declared(builder, f"vector.reduce.fadd.v{LANES}f32", FLOAT, FLOAT, VECTOR)
+        return builder.call(add, [ir.Constant(FLOAT, 0.0), values[0]])
+
+    return types.float32(value), generate
+
+
+@builtin
 def fma(_: Any, a: VectorType, b: VectorType, c: VectorType) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         del context, signature
         return multiply_add(builder, *values)
 
-    return vector(a, b, c), generate
+    return a(a, b, c), generate
 
 
 @builtin
 def at_most(_: Any, value: VectorType, limit: VectorType) -> Any:
-    return vector(value, limit), _chosen(">")
+    return value(value, limit), _chosen(">")
 
 
 @builtin
 def at_least(_: Any, value: VectorType, limit: VectorType) -> Any:
-    return vector(value, limit), _chosen("<")
+    return value(value, limit), _chosen("<")
 
 
 def _chosen(comparison: str) -> Callable[..., ir.Value]:

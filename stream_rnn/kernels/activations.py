@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.vector import (
     LANES,
     Vector,
@@ -38,7 +38,7 @@ HALF = np.float32(0.5)
 ZERO = np.float32(0.0)
 
 
-@kernel
+@hot
 def tanh_of(x: Vector) -> Vector:
     """tanh(x)."""
     x = at_most(x, splat(CLAMP))
@@ -56,20 +56,20 @@ def tanh_of(x: Vector) -> Vector:
     return x * top / bottom
 
 
-@kernel
+@hot
 def sigmoid_of(x: Vector) -> Vector:
     """1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
     half = splat(HALF)
     return fma(half, tanh_of(half * x), half)
 
 
-@kernel
+@hot
 def relu_of(x: Vector) -> Vector:
     """max(x, 0)."""
     return at_least(x, splat(ZERO))
 
 
-@kernel
+@hot
 def tanh(v: F32) -> None:
     """v = tanh(v), in place.
 
@@ -81,7 +81,7 @@ def tanh(v: F32) -> None:
         store_first(v, j, tanh_of(load_first(v, j, N - j)), N - j)
 
 
-@kernel
+@hot
 def sigmoid(v: F32) -> None:
     """v = sigmoid(v), in place.
 
@@ -93,7 +93,7 @@ def sigmoid(v: F32) -> None:
         store_first(v, j, sigmoid_of(load_first(v, j, N - j)), N - j)
 
 
-@kernel
+@hot
 def relu(v: F32) -> None:
     """v = max(v, 0), in place.
 
@@ -105,7 +105,7 @@ def relu(v: F32) -> None:
         store_first(v, j, relu_of(load_first(v, j, N - j)), N - j)
 
 
-@kernel
+@hot
 def softmax(v: F32) -> None:
     """v = exp(v) / sum(exp(v)), in place, shifted by the largest value so that nothing overflows.
 
@@ -123,7 +123,7 @@ def softmax(v: F32) -> None:
         v[i] /= total
 
 
-@kernel
+@hot
 def activate(code: int, v: F32) -> None:
     """Apply the readout's activation in place.
 

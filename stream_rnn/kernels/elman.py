@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot, kernel
 from stream_rnn.kernels.activations import relu, relu_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, load, store_first
@@ -12,7 +12,7 @@ ONE = np.float32(1.0)
 ZERO = np.float32(0.0)
 
 
-@kernel
+@hot
 def elman_update(sums: F32, a: int, q: int, rectify: bool, state: F32, at: int, H: int) -> None:
     """h_t = f(x W + b + h U).
 

@@ -7,22 +7,23 @@ layer and one for the readout. All places are indices of float32 in the buffer.
 import numpy as np
 
 from stream_rnn.kernels import plan as layout
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
-LAYERS, OWN_AT, TICKET = range(3)
+LAYERS, OWN_AT, TICKET = range(0, 6, 2)
 """Number of cells; where the caller keeps what is its own; a count of the caller's, of what it prepared."""
-FIELDS = 4
+TABLE_AT = 8
 
-KIND, INPUTS, UNITS, STATE_AT, ACTIVATION, SUMS, RECURRENT_SUMS = range(7)
+KIND, INPUTS, UNITS, STATE_AT, ACTIVATION, SUMS, RECURRENT_SUMS = range(0, 14, 2)
 """Columns: as in a plan; and the number of sums, padded, that the inputs and the units add to."""
-W, U, U_N, B, B_U = range(7, 12)
+W, U, U_N, B, B_U = range(14, 24, 2)
 """Columns: packed weights, and where the sums start."""
-A_AT, Q_AT, RESET_AT = range(12, 15)
+A_AT, Q_AT, RESET_AT = range(24, 30, 2)
 """Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
-COLUMNS = 15
+COLUMNS = 30
+"""Of a row. An int64 takes the place of two float32, so fields and columns are two apart."""
 
 GATES = {
     layout.ELMAN_TANH: 1,
@@ -50,13 +51,14 @@ def make_engine(plan: I64, weights: F32, own: int = 0) -> F32:
     Returns:
         The engine. Steps write into its scratch: not two at a time.
     """
-    table = np.zeros((len(plan), COLUMNS), dtype=np.int64)
-    parts = _Parts(2 * (FIELDS + table.size))
+    table = np.zeros((len(plan), COLUMNS // 2), dtype=np.int64)
+    parts = _Parts(TABLE_AT + 2 * table.size)
     for row, layer in zip(table, plan, strict=True):
-        _pack_layer(row, layer, weights, parts)
+        columns = _pack_layer(layer, weights, parts)
+        row[[column // 2 for column in columns]] = list(columns.values())
     own_at = parts.put(np.zeros(own, dtype=np.float32))
-    head = np.concatenate([np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64), table.reshape(-1)])
-    return parts.joined(head.view(np.float32))
+    fields = np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64)
+    return parts.joined(np.concatenate([fields, table.reshape(-1)]).view(np.float32))
 
 
 class _Parts:
@@ -83,25 +85,32 @@ class _Parts:
         return engine
 
 
-def _pack_layer(row: I64, layer: I64, weights: F32, parts: _Parts) -> None:
-    """Put one layer's weights and scratch into the engine, and their places into its row of the table."""
+def _pack_layer(layer: I64, weights: F32, parts: _Parts) -> dict[int, int]:
+    """Put one layer's weights and scratch into the engine; give the columns of its row."""
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)
     sums, recurrent_sums = GATES[kind] * H, RECURRENT_GATES[kind] * H
-    row[KIND], row[INPUTS], row[UNITS] = kind, layer[layout.INPUTS], H
-    row[STATE_AT], row[ACTIVATION] = layer[layout.STATE_AT], layer[layout.ACTIVATION]
-    row[SUMS], row[RECURRENT_SUMS] = padded(sums), padded(recurrent_sums)
-    row[W], row[B] = parts.put(pack(arrays["W"])), parts.put(_padded(arrays["b"][:sums]))
+    # An update loads whole vectors from each gate's first sum on: the last reaches behind the last gate.
+    scratch = np.zeros(padded(sums) + LANES, dtype=np.float32)
+    row = {
+        KIND: kind,
+        INPUTS: int(layer[layout.INPUTS]),
+        UNITS: H,
+        STATE_AT: int(layer[layout.STATE_AT]),
+        ACTIVATION: int(layer[layout.ACTIVATION]),
+        SUMS: padded(sums),
+        RECURRENT_SUMS: padded(recurrent_sums),
+        W: parts.put(pack(arrays["W"])),
+        B: parts.put(_padded(arrays["b"][:sums])),
+    }
     if kind != layout.READOUT:
         recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)
         if kind == layout.GRU_RESET_AFTER:
             recurrent, b_u[2 * H :] = np.hstack([recurrent, arrays["U_n"]]), arrays["b"][3 * H :]
-        row[U], row[B_U] = parts.put(pack(recurrent)), parts.put(_padded(b_u))
+        row |= {U: parts.put(pack(recurrent)), B_U: parts.put(_padded(b_u))}
     if kind == layout.GRU_RESET_BEFORE:
-        row[U_N], row[RESET_AT] = parts.put(pack(arrays["U_n"])), parts.put(np.zeros(H, dtype=np.float32))
-    # An update loads whole vectors from each gate's first sum on: the last reaches behind the last gate.
-    scratch = np.zeros(padded(sums) + LANES, dtype=np.float32)
-    row[A_AT], row[Q_AT] = parts.put(scratch), parts.put(scratch)
+        row |= {U_N: parts.put(pack(arrays["U_n"])), RESET_AT: parts.put(np.zeros(H, dtype=np.float32))}
+    return row | {A_AT: parts.put(scratch), Q_AT: parts.put(scratch)}
 
 
 def _padded(values: F32) -> F32:
@@ -112,14 +121,7 @@ def _whole(size: int, unit: int) -> int:
     return -(-size // unit) * unit
 
 
-@kernel
-def fields(engine: F32) -> I64:
-    """The fields in front of the table: LAYERS, OWN_AT, TICKET."""
-    return engine[: 2 * FIELDS].view(np.int64)
-
-
-@kernel
-def layer_row(engine: F32, layer: int) -> I64:
-    """A layer's row of the table, (COLUMNS,); the readout's is the last."""
-    at = 2 * (FIELDS + layer * COLUMNS)
-    return engine[at : at + 2 * COLUMNS].view(np.int64)
+@hot
+def row_of(layer: int) -> int:
+    """Where a layer's row of the table starts; the readout's is the last."""
+    return TABLE_AT + layer * COLUMNS

@@ -7,7 +7,7 @@ reset before: n = tanh(x W_n + b_n + (r h) U_n)         (the paper, ONNX' defaul
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot, kernel
 from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, fma, load, load_first, splat, store_first
@@ -17,7 +17,7 @@ ONE = np.float32(1.0)
 ZERO = np.float32(0.0)
 
 
-@kernel
+@hot
 def gru_update(sums: F32, a: int, q: int, reset_after: bool, state: F32, at: int, H: int) -> None:
     """h_t = (1 - z) n + z h_{t-1}, with n = tanh(x W_n + b_n + r q_n), or without r where it was applied before.
 
@@ -42,7 +42,7 @@ def gru_update(sums: F32, a: int, q: int, reset_after: bool, state: F32, at: int
         store_first(state, at + j, fma(splat(ONE) - z, n, z * h), H - j)
 
 
-@kernel
+@hot
 def gru_reset(sums: F32, a: int, q: int, kept: int, state: F32, at: int, H: int) -> None:
     """r h, which U_n multiplies where the reset comes before.
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot, kernel
 from stream_rnn.kernels.activations import sigmoid, sigmoid_of, tanh, tanh_of
 from stream_rnn.kernels.linear import accumulate_outer, accumulate_rows, sum_rows
 from stream_rnn.kernels.vector import LANES, fma, load, load_first, store_first
@@ -11,7 +11,7 @@ from stream_rnn.sample import F32
 ONE = np.float32(1.0)
 
 
-@kernel
+@hot
 def lstm_update(sums: F32, a: int, q: int, state: F32, at: int, H: int) -> None:
     """c_t = f c_{t-1} + i g and h_t = o tanh(c_t), where i, f, o = sigmoid and g = tanh of x W + b + h U.
 

@@ -4,7 +4,7 @@ What a step adds up: a = b + x W over the inputs and, apart from it, q = h U ove
 So q can be computed before the sample is there (`prepare`), and the bits are the same.
 """
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.activations import activate
 from stream_rnn.kernels.elman import elman_update
 from stream_rnn.kernels.engine import (
@@ -24,65 +24,72 @@ from stream_rnn.kernels.engine import (
     B,
     U,
     W,
-    fields,
-    layer_row,
+    row_of,
 )
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
 from stream_rnn.kernels.packed import padded, product
 from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
-from stream_rnn.sample import F32, I64
+from stream_rnn.kernels.vector import integer
+from stream_rnn.sample import F32
 
 
-@kernel
-def take_in(engine: F32, row: I64, x: F32, x_at: int) -> None:
+@hot
+def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
     """a = b + x W of one layer, into the engine.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
-        row: Of the layer.
+        row: Where the layer's row of the table starts.
         x: Holds what the layer takes, D values from index `x_at`.
         x_at: See `x`.
     """
-    product(engine, row[A_AT], engine, row[B], x, x_at, engine, row[W], row[INPUTS], row[SUMS])
+    a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
+    D, N = integer(engine, row + INPUTS), integer(engine, row + SUMS)
+    product(engine, a, engine, b, x, x_at, engine, w, D, N)
 
 
-@kernel
-def recur(engine: F32, row: I64, state: F32, at: int) -> None:
+@hot
+def recur(engine: F32, row: int, state: F32, at: int) -> None:
     """q = h U of one layer, into the engine.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
-        row: Of the layer.
+        row: Where the layer's row of the table starts.
         state: Holds h of this layer from index `at`.
         at: See `state`.
     """
-    product(engine, row[Q_AT], engine, row[B_U], state, at, engine, row[U], row[UNITS], row[RECURRENT_SUMS])
+    q, b, w = integer(engine, row + Q_AT), integer(engine, row + B_U), integer(engine, row + U)
+    H, N = integer(engine, row + UNITS), integer(engine, row + RECURRENT_SUMS)
+    product(engine, q, engine, b, state, at, engine, w, H, N)
 
 
-@kernel
-def update(engine: F32, row: I64, state: F32, at: int) -> None:
+@hot
+def update(engine: F32, row: int, state: F32, at: int) -> None:
     """h and c of one layer from its sums a and q.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
-        row: Of the layer.
+        row: Where the layer's row of the table starts.
         state: Holds h and c of this layer from index `at`. Overwritten.
         at: See `state`.
     """
-    kind, H, a, q, kept = row[KIND], row[UNITS], row[A_AT], row[Q_AT], row[RESET_AT]
+    kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)
+    a, q = integer(engine, row + A_AT), integer(engine, row + Q_AT)
     if kind == LSTM:
         lstm_update(engine, a, q, state, at, H)
-    elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
-        if kind == GRU_RESET_BEFORE:
-            gru_reset(engine, a, q, kept, state, at, H)
-            product(engine, q + 2 * H, engine, row[B_U], engine, kept, engine, row[U_N], H, padded(H))
-        gru_update(engine, a, q, kind == GRU_RESET_AFTER, state, at, H)
+    elif kind == GRU_RESET_AFTER:
+        gru_update(engine, a, q, True, state, at, H)
+    elif kind == GRU_RESET_BEFORE:
+        kept, w = integer(engine, row + RESET_AT), integer(engine, row + U_N)
+        gru_reset(engine, a, q, kept, state, at, H)
+        product(engine, q + 2 * H, engine, integer(engine, row + B_U), engine, kept, engine, w, H, padded(H))
+        gru_update(engine, a, q, False, state, at, H)
     else:
         elman_update(engine, a, q, kind == ELMAN_RELU, state, at, H)
 
 
-@kernel
+@hot
 def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
     """Advance the whole network by one sample, in place.
 
@@ -95,23 +102,25 @@ def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prep
         y: Outputs, (K,). Overwritten.
         prepared: Whether `prepare` was called for this state as it is, and nothing else with this engine since.
     """
-    layers = fields(engine)[LAYERS]
+    layers = integer(engine, LAYERS)
+    below, below_at = x, x_at
     for layer in range(layers):
-        row = layer_row(engine, layer)
-        at = state_at + row[STATE_AT]
-        take_in(engine, row, x, x_at)
+        row = row_of(layer)
+        at = state_at + integer(engine, row + STATE_AT)
+        take_in(engine, row, below, below_at)
         if not prepared:
             recur(engine, row, state, at)
         update(engine, row, state, at)
-        x, x_at = state, at
-    row = layer_row(engine, layers)
-    take_in(engine, row, x, x_at)
+        below, below_at = state, at
+    row = row_of(layers)
+    take_in(engine, row, below, below_at)
+    a = integer(engine, row + A_AT)
     for k in range(y.shape[0]):
-        y[k] = engine[row[A_AT] + k]
-    activate(row[ACTIVATION], y)
+        y[k] = engine[a + k]
+    activate(integer(engine, row + ACTIVATION), y)
 
 
-@kernel
+@hot
 def prepare(engine: F32, state: F32, state_at: int) -> None:
     """Compute every layer's h U for the next step of this state, before its sample is there.
 
@@ -120,12 +129,12 @@ def prepare(engine: F32, state: F32, state_at: int) -> None:
         state: Holds the state of one stream from index `state_at`.
         state_at: See `state`.
     """
-    for layer in range(fields(engine)[LAYERS]):
-        row = layer_row(engine, layer)
-        recur(engine, row, state, state_at + row[STATE_AT])
+    for layer in range(integer(engine, LAYERS)):
+        row = row_of(layer)
+        recur(engine, row, state, state_at + integer(engine, row + STATE_AT))
 
 
-@kernel
+@hot
 def run(engine: F32, xs: F32, state: F32, ys: F32) -> None:
     """Step through a sequence of one stream: the same bits as T calls of `step`.
 
@@ -136,4 +145,4 @@ def run(engine: F32, xs: F32, state: F32, ys: F32) -> None:
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        step(engine, xs[t], 0, state, 0, ys[t], prepared=False)
+        step(engine, xs[t], 0, state, 0, ys[t], False)

@@ -6,13 +6,13 @@ rows lie one behind the other, so that a product reads the weights as one stream
 
 import numpy as np
 
-from stream_rnn.kernels._jit import kernel
+from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels._panel import PANEL, ROWS, TILE, panel, tile
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32
 
 
-@kernel
+@hot
 def padded(columns: int) -> int:
     """Columns of a packed matrix: whole vectors."""
     return (columns + LANES - 1) // LANES * LANES
@@ -31,7 +31,7 @@ def pack(W: F32) -> F32:
     return np.concatenate([part.reshape(-1) for part in np.split(whole, cuts[:-1], axis=1)])
 
 
-@kernel
+@hot
 def product_in_vectors(
     z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
 ) -> None:
@@ -61,7 +61,7 @@ def product_in_vectors(
         at += stride
 
 
-@kernel
+@hot
 def product_plain(
     z: F32, z_at: int, start: F32, start_at: int, x: F32, x_at: int, w: F32, w_at: int, D: int, N: int
 ) -> None:
@@ -91,7 +91,7 @@ product = product_in_vectors if LANES > 1 else product_plain
 """z = start + x W."""
 
 
-@kernel
+@hot
 def product_rows_in_vectors(
     Z: F32,
     z_at: int,
@@ -165,7 +165,7 @@ def product_rows_in_vectors(
         at += stride
 
 
-@kernel
+@hot
 def product_rows_plain(
     Z: F32,
     z_at: int,

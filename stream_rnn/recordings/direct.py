@@ -17,6 +17,7 @@ from stream_rnn.recordings.proof import recorded_model, recorded_rules
 from stream_rnn.sample import Prediction
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
+from stream_rnn.session.shared import Shared
 from stream_rnn.wire import CODECS
 
 
@@ -57,9 +58,10 @@ def predictions_of(recording: McapRecording, start_offset_s: float = 0.0) -> Ite
 
 
 def _restored(state: bytes | None, stream: str, predictor: Predictor, rules: Rules) -> Session:
+    shared = Shared(predictor, rules, "")
     if state is None:
-        return Session(stream, predictor, rules, "")
-    return Session.from_bytes(state, predictor, rules, "")
+        return Session(stream, shared)
+    return Session.from_bytes(state, shared)
 
 
 def _fed(session: Session, entry: Entry) -> list[Prediction]:

@@ -23,6 +23,7 @@ from stream_rnn.recordings.outside import Outside, entries_of
 from stream_rnn.sample import F32, Flag, Prediction
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
+from stream_rnn.session.shared import Shared
 from stream_rnn.wire import CODECS
 
 TOLERANCE = 1e-4  # of an output, relative to one: what another processor's rounding may make of it
@@ -210,7 +211,7 @@ class _Replay:
         session = self._sessions.get(entry.stream)
         fresh = expected is not None and sample.seq in {None, expected.seq} and expected.flags & Flag.RESET
         if session is None or (fresh and not self._resets_itself(session, sample.seq)):
-            session = self._sessions[entry.stream] = Session(entry.stream, self._predictor, self._rules, "")
+            session = self._sessions[entry.stream] = Session(entry.stream, Shared(self._predictor, self._rules, ""))
         try:
             predictions = session.feed(sample, entry.t_log_ns, lambda: entry.t_log_ns)
         except CountedError as error:
@@ -227,7 +228,7 @@ class _Replay:
             self._feed(self._held[stream].popleft(), None)
 
     def _restored(self, fields: StateFields) -> Session:
-        return Session.from_bytes(fields.bytes(), self._predictor, self._rules, "")
+        return Session.from_bytes(fields.bytes(), Shared(self._predictor, self._rules, ""))
 
     def _compare_state(self, stream: str, fields: StateFields) -> None:
         """Remember where the state first parts from the recorded one."""

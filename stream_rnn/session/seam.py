@@ -6,6 +6,7 @@ from stream_rnn.predictor import Predictor
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
+from stream_rnn.session.shared import Shared
 
 
 class SampleCodec(Protocol):
@@ -39,9 +40,8 @@ def advance(
         SampleError: The sample does not fit the model; likewise.
         ModelError: The state is of another model.
     """
-    session = (
-        Session.from_bytes(state, predictor, rules, "") if state else Session(stream, predictor, rules, "")
-    )
+    shared = Shared(predictor, rules, "")
+    session = Session.from_bytes(state, shared) if state else Session(stream, shared)
     predictions = [
         codec.encode_prediction(prediction, 0)
         for sample in codec.decode_samples(payload, stream)

@@ -13,65 +13,51 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.memory import Memory
-from stream_rnn.predictor import Predictor
+from stream_rnn.errors import SampleError
+from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT, Memories, Memory
 from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
-from stream_rnn.session.rules import Counters, Rules
+from stream_rnn.session.ordinary import (
+    ALONE,
+    FRESH,
+    MAX_SEQ,
+    NO_SEQ,
+    NO_TIME,
+    ODD,
+    SETTLED,
+    take_ordinary,
+)
+from stream_rnn.session.rules import Counters
+from stream_rnn.session.shared import Shared, Unusual
+from stream_rnn.session.stored import VERSION, Stored, Waiting, read
 
 Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
 
-STATE_VERSION = 1
-MAX_SEQ = 2**63 - 1  # what the encodings can carry
+NO_FLAGS = Flag(0)
+F32_DTYPE = np.dtype(np.float32)
 GAPS_REMEMBERED = 32  # enough to tell a late sample from a duplicate
 
 
-class _Waiting(msgspec.Struct, array_like=True):
-    seq: int
-    t_ns: int | None
-    x: bytes
-    t_received_ns: int
-
-
-class _State(msgspec.Struct, array_like=True):
-    """A session as bytes: what follows does not depend on whether it was put away in between."""
-
-    version: int
-    model: str
-    stream: str
-    last_seq: int
-    last_t_ns: int | None
-    last_x: bytes
-    late_seq: int
-    late_run: int
-    fresh: bool
-    gaps: list[tuple[int, int]]
-    waiting: list[_Waiting]
-    counters: Counters
-    memory: bytes
-
-
 class Session:
-    """One stream: give it samples, take predictions."""
+    """One stream: give it samples, take predictions.
 
-    def __init__(
-        self, stream: str, predictor: Predictor, rules: Rules, run: str, totals: Counters | None = None
-    ) -> None:
+    What every sample changes lies in the stream's row of the shared memories, so that `together` can change it
+    for many streams at once; what few streams ever need is kept apart.
+
+    Attributes:
+        stream: Key of the stream.
+        row: Number of its row.
+    """
+
+    __slots__ = ("_shared", "_unusual", "row", "stream")
+
+    def __init__(self, stream: str, shared: Shared) -> None:
         self.stream = stream
-        self.counters = Counters()
-        self._totals = totals if totals is not None else Counters()
-        self._predictor, self._rules, self._run = predictor, rules, run
-        self._memory: Memory = predictor.new_memory()
-        self._last_seq = -1  # of the newest sample taken in; -1 before the first
-        self._last_t_ns: int | None = None
-        self._last_x: F32 = np.zeros(predictor.inputs, dtype=np.float32)
-        self._late_seq, self._late_run = -1, 0
-        self._fresh = True  # the next step is the first of its hidden state
-        self._owed = 0  # flags of the next prediction
-        self._gaps: list[tuple[int, int]] = []
-        self._waiting: dict[int, tuple[Sample, int]] = {}
+        self._shared = shared
+        self._unusual: Unusual | None = None
+        self.row = shared.memories.take() // shared.memories.stride
+        self._set(LAST_SEQ, -1)
 
     def feed(self, sample: Sample, t_received_ns: int, clock: Clock) -> list[Prediction]:
         """Take one sample in.
@@ -88,225 +74,172 @@ class Session:
             SampleError: The sample has another width than the model, or a number too large to go on from;
                 nothing changed.
         """
-        if sample.x.shape[0] != self._predictor.inputs:
-            expected, got = self._predictor.inputs, sample.x.shape[0]
+        shared, x = self._shared, sample.x
+        predictor, memories = shared.predictor, shared.memories
+        y = np.empty(predictor.outputs, F32_DTYPE)
+        seq = NO_SEQ if sample.seq is None else sample.seq
+        time = NO_TIME if sample.t_ns is None else sample.t_ns
+        outcome = take_ordinary(
+            predictor.stepper, memories.data, self.row * memories.stride, x, y, seq, time
+        ) if seq <= MAX_SEQ else ALONE
+        if outcome == ALONE:
+            return self._look(sample, t_received_ns, clock)
+        t_stepped_ns = clock()
+        flags = self.note(outcome, x) if outcome else 0
+        if not outcome & Outcome.FAILED:
+            shared.totals.stepped += 1
+        return self.answer(sample, self.last_seq, y, flags, 0, t_received_ns, t_stepped_ns)
+
+    def _look(self, sample: Sample, t_received_ns: int, clock: Clock) -> list[Prediction]:
+        """Take in a sample that may not be the next of its stream, or whose session has more to tell."""
+        if sample.x.shape[0] != self._shared.predictor.inputs:
+            expected, got = self._shared.predictor.inputs, sample.x.shape[0]
             raise SampleError("width", f"stream {self.stream!r}: expected {expected} features, got {got}")
-        last = self._last_seq
+        last = self.last_seq
         seq = last + 1 if sample.seq is None else sample.seq
         if seq > MAX_SEQ:
             raise SampleError("seq", f"stream {self.stream!r}: expected seq up to {MAX_SEQ}, got {seq}")
         if last < 0 or seq == last + 1:
             predictions = self._take(sample, seq, 0, t_received_ns, clock)
-            return predictions + self._release(clock) if self._waiting else predictions
+            waiting = self._unusual is not None and self._unusual.waiting
+            return predictions + self._release(clock) if waiting else predictions
         if seq <= last:
             if not self._restarted(seq, sample.t_ns):
                 return []
             self.reset()
             return self._take(sample, seq, 0, t_received_ns, clock)
-        if self._rules.reorder == 0:
+        if self._shared.rules.reorder == 0:
             return self._take(sample, seq, seq - last - 1, t_received_ns, clock)
-        if seq in self._waiting:
+        waiting_for = self._mutable().waiting
+        if seq in waiting_for:
             self._count("duplicate")
             return []
-        self._waiting[seq] = sample, t_received_ns
+        waiting_for[seq] = sample, t_received_ns
+        self._look_closely()
         return self._release(clock)
 
     def reset(self) -> None:
         """Start the hidden state anew; the next prediction is flagged. What waits counts as missed."""
         self._count("resets")
-        self._count("missed", len(self._waiting))
-        self._count("waiting", -self.counters.waiting)
-        self._waiting.clear()
-        self._gaps.clear()
-        self._memory = self._predictor.new_memory()
-        self._fresh = True
-        self._late_seq, self._late_run = -1, 0
+        unusual = self._mutable()
+        self._count("missed", len(unusual.waiting))
+        self._count("waiting", -unusual.counters.waiting)
+        unusual.waiting.clear()
+        unusual.gaps.clear()
+        unusual.late_seq, unusual.late_run = -1, 0
+        self._forget()
+
+    @property
+    def at(self) -> int:
+        """Where its memory starts in `Memories.data`."""
+        return self.row * self._shared.memories.stride
 
     @property
     def memory(self) -> Memory:
         """The stream's hidden state."""
-        return self._memory
+        return self._shared.memories.of(self.at)
 
     @property
     def last_seq(self) -> int:
         """Number of the newest sample taken in; -1 before the first."""
-        return self._last_seq
+        return self._get(LAST_SEQ)
+
+    @property
+    def stepped(self) -> int:
+        """Samples stepped."""
+        return self._get(STEPPED)
+
+    @property
+    def counters(self) -> Counters:
+        """What happened to the stream's samples: a copy."""
+        counters = Counters() if self._unusual is None else self._unusual.counters
+        return msgspec.structs.replace(counters, stepped=self.stepped)
 
     def to_bytes(self) -> bytes:
         """Everything that what follows depends on."""
+        unusual, t_ns = self._unusual or Unusual(), self._get(T_NS)
         waiting = [
-            _Waiting(seq, sample.t_ns, sample.x.tobytes(), t_received_ns)
-            for seq, (sample, t_received_ns) in sorted(self._waiting.items())
+            Waiting(seq, sample.t_ns, sample.x.tobytes(), t_received_ns)
+            for seq, (sample, t_received_ns) in sorted(unusual.waiting.items())
         ]
-        state = _State(
-            STATE_VERSION,
-            self._predictor.hash,
+        stored = Stored(
+            VERSION,
+            self._shared.predictor.hash,
             self.stream,
-            self._last_seq,
-            self._last_t_ns,
-            self._last_x.tobytes(),
-            self._late_seq,
-            self._late_run,
-            self._fresh,
-            self._gaps,
+            self.last_seq,
+            None if t_ns == NO_TIME or self.last_seq < 0 else t_ns,
+            self._last_x().tobytes(),
+            unusual.late_seq,
+            unusual.late_run,
+            self._get(STATUS) == FRESH,
+            unusual.gaps,
             waiting,
             self.counters,
-            self._memory.to_bytes(),
+            self.memory.to_bytes(),
         )
-        return msgspec.msgpack.encode(state)
+        return msgspec.msgpack.encode(stored)
 
     @classmethod
-    def from_bytes(
-        cls, data: bytes, predictor: Predictor, rules: Rules, run: str, totals: Counters | None = None
-    ) -> "Session":
+    def from_bytes(cls, data: bytes, shared: Shared) -> "Session":
         """The session that `to_bytes` put away.
 
         Raises:
             ModelError: Not a session, or one of another model.
         """
-        try:
-            state = msgspec.msgpack.decode(data, type=_State)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ModelError(f"session state: {error}") from None
-        if state.version != STATE_VERSION:
-            raise ModelError(f"session state: expected version {STATE_VERSION}, got {state.version}")
-        if state.model != predictor.hash:
-            raise ModelError(f"session state: expected model {predictor.hash}, got {state.model}")
-        width = 4 * predictor.inputs
-        for x in (state.last_x, *(w.x for w in state.waiting)):
-            if len(x) != width:
-                raise ModelError(f"session state: expected samples of {width} bytes, got {len(x)}")
-        session = cls(state.stream, predictor, rules, run, totals)
-        session._memory = predictor.memory_from_bytes(state.memory)
-        session._restore(state)
+        stored = read(data, shared.predictor)
+        session = cls(stored.stream, shared)
+        session.memory.load(stored.memory)
+        session._set(LAST_SEQ, stored.last_seq)
+        session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
+        session._set(STEPPED, stored.counters.stepped)
+        session._set(STATUS, FRESH if stored.fresh else ODD)
+        session._unusual = unusual = Unusual()
+        unusual.counters = stored.counters
+        unusual.late_seq, unusual.late_run, unusual.gaps = stored.late_seq, stored.late_run, stored.gaps
+        unusual.last_x = _writable(stored.last_x)
+        unusual.waiting = {
+            w.seq: (Sample(session.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns)
+            for w in stored.waiting
+        }
         return session
 
-    def mark_restored(self) -> None:
-        """Flag the next prediction `restored`: the session was away."""
-        self._owed |= Flag.RESTORED
+    @staticmethod
+    def stream_of(data: bytes, shared: Shared) -> str:
+        """Key of the session that `to_bytes` put away.
 
-    def adopt(self, predictor: Predictor, rules: Rules) -> None:
-        """Go on with another model and other rules.
-
-        The hidden state is carried where it means the same to both models, and the next prediction is flagged
-        `reloaded`; else it starts anew.
+        Raises:
+            ModelError: Not a session, or one of another model.
         """
-        before, self._predictor, self._rules = self._predictor, predictor, rules
-        if before.hash == predictor.hash:
-            return
-        if before.model.card.unlike(predictor.model.card):
-            self._last_x = np.zeros(predictor.inputs, dtype=np.float32)
+        return read(data, shared.predictor).stream
+
+    def mark(self, flag: Flag) -> None:
+        """Flag the next prediction: something happened to the session that its consumers must know."""
+        self._mutable().owed |= flag
+        self._look_closely()
+
+    def move(self, before: Memories, *, afresh: bool) -> None:
+        """Take a row of the shared memories, which are other ones now.
+
+        Args:
+            before: Where its row was until now.
+            afresh: Start the hidden state anew: it means nothing to the model any more.
+        """
+        memories = self._shared.memories
+        came, at = self.row * before.stride, memories.take()
+        length = WINDOW_AT if afresh else memories.stride
+        memories.data[at : at + length] = before.data[came : came + length]
+        self.row = at // memories.stride
+        if afresh:
+            self._mutable().last_x = np.zeros(self._shared.predictor.inputs, dtype=np.float32)
             self.reset()
-        self._owed |= Flag.RELOADED
 
-    def _count(self, name: str, by: int = 1) -> None:
-        """Count for this stream and for the daemon."""
-        setattr(self.counters, name, getattr(self.counters, name) + by)
-        setattr(self._totals, name, getattr(self._totals, name) + by)
+    def note(self, outcome: int, x: F32) -> int:
+        """Count what became of a sample whose step was out of the ordinary; return its flags.
 
-    def _restore(self, state: _State) -> None:
-        self.counters = state.counters
-        self._last_seq, self._last_t_ns = state.last_seq, state.last_t_ns
-        self._last_x = _writable(state.last_x)
-        self._late_seq, self._late_run = state.late_seq, state.late_run
-        self._fresh, self._gaps = state.fresh, state.gaps
-        self._waiting = {
-            w.seq: (Sample(self.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns)
-            for w in state.waiting
-        }
-
-    def _restarted(self, seq: int, t_ns: int | None) -> bool:
-        """Count a sample that is not newer than the last; tell whether its producer started again."""
-        if t_ns is not None and self._last_t_ns is not None and t_ns > self._last_t_ns:
-            return True  # a redelivered or late sample carries an older time
-        self._late_run = self._late_run + 1 if seq == self._late_seq + 1 else 1
-        self._late_seq = seq
-        if 0 < self._rules.restart_after < self._late_run:
-            return True
-        if any(start <= seq < stop for start, stop in self._gaps):
-            self._count("late")
-        else:
-            self._count("duplicate")
-        return False
-
-    def _release(self, clock: Clock) -> list[Prediction]:
-        """Take in what waits and follows; when more wait than may, what is missing is given up."""
-        predictions: list[Prediction] = []
-        while self._waiting:
-            seq = min(self._waiting)
-            missed = seq - self._last_seq - 1
-            if missed > 0 and len(self._waiting) <= self._rules.reorder:
-                break
-            sample, t_received_ns = self._waiting.pop(seq)
-            predictions += self._take(sample, seq, missed, t_received_ns, clock)
-        self._count("waiting", len(self._waiting) - self.counters.waiting)
-        return predictions
-
-    def _take(
-        self, sample: Sample, seq: int, missed: int, t_received_ns: int, clock: Clock
-    ) -> list[Prediction]:
-        """Fill the gap before a sample, if any, and step it."""
-        flags = 0
-        if missed:
-            flags = Flag.GAP
-            self._fill(missed, seq)
-        if self._owed:
-            flags |= self._owed
-            self._owed = 0
-        y = np.empty(self._predictor.outputs, dtype=np.float32)
-        outcome = self._predictor.advance(self._memory, sample.x, y)
-        if outcome:
-            flags |= self._note(outcome)
-        self._last_seq, self._last_t_ns, self._last_x = seq, sample.t_ns, sample.x
-        self._late_run = 0
-        t_stepped_ns = clock()
-        if not outcome & Outcome.FAILED:
-            self._count("stepped")
-            if self._fresh:
-                flags |= Flag.RESET
-                self._fresh = False
-        deadline_ms = self._rules.deadline_ms
-        if deadline_ms and sample.t_ns is not None and t_stepped_ns - sample.t_ns > deadline_ms * 1e6:
-            flags |= Flag.STALE
-            self._count("stale")
-            if self._rules.stale == "withhold":
-                self._count("withheld")
-                return []
-        return [
-            Prediction(
-                self.stream,
-                seq,
-                self._run,
-                self._predictor.hash,
-                y,
-                Flag(flags),
-                missed,
-                sample.t_ns,
-                t_received_ns,
-                t_stepped_ns,
-            )
-        ]
-
-    def _fill(self, missed: int, seq: int) -> None:
-        """Stand in for the `missed` samples before `seq`, as the policy says."""
-        self._count("gaps")
-        self._count("missed", missed)
-        self._gaps = [*self._gaps[1 - GAPS_REMEMBERED :], (seq - missed, seq)]
-        policy = self._rules.gap
-        if policy == "reset" or (policy != "skip" and missed > self._rules.max_fill):
-            self._count("resets")
-            self._memory = self._predictor.new_memory()
-            self._fresh = True
-        elif policy != "skip":
-            x = self._last_x if policy == "hold" else np.zeros_like(self._last_x)
-            y = np.empty(self._predictor.outputs, dtype=np.float32)
-            before = self._memory.count  # a last sample that failed cannot be held
-            for _ in range(missed):
-                self._predictor.advance(self._memory, x, y)
-            self._count("filled", self._memory.count - before)
-
-    def _note(self, outcome: int) -> int:
-        """Count what preprocessing did; return its flags."""
+        Args:
+            outcome: `Outcome` bits of its step.
+            x: The sample.
+        """
         flags = 0
         if outcome & Outcome.IMPUTED:
             self._count("imputed")
@@ -317,9 +250,150 @@ class Session:
             flags |= Flag.NAN
         if outcome & Outcome.WARMUP:
             flags |= Flag.WARMUP
+        if outcome & (Outcome.IMPUTED | Outcome.FAILED):
+            self._mutable().last_x = x.copy()
+            self._look_closely()
         return flags
+
+    def answer(
+        self, sample: Sample, seq: int, y: F32, flags: int, missed: int, t_received_ns: int, t_stepped_ns: int
+    ) -> list[Prediction]:
+        """The prediction of one step, unless it is withheld for its age."""
+        shared = self._shared
+        deadline_ms = shared.rules.deadline_ms
+        if deadline_ms and sample.t_ns is not None and t_stepped_ns - sample.t_ns > deadline_ms * 1e6:
+            flags |= Flag.STALE
+            self._count("stale")
+            if shared.rules.stale == "withhold":
+                self._count("withheld")
+                return []
+        told = Flag(flags) if flags else NO_FLAGS
+        run, model, stream = shared.run, shared.predictor.hash, self.stream
+        return [
+            Prediction(stream, seq, run, model, y, told, missed, sample.t_ns, t_received_ns, t_stepped_ns)
+        ]
+
+    def _get(self, field: int) -> int:
+        memories = self._shared.memories
+        return int(memories.integers[(self.row * memories.stride + field) // 2])
+
+    def _set(self, field: int, value: int) -> None:
+        memories = self._shared.memories
+        memories.integers[(self.row * memories.stride + field) // 2] = value
+
+    def _mutable(self) -> Unusual:
+        if self._unusual is None:
+            self._unusual = Unusual()
+        return self._unusual
+
+    def _look_closely(self) -> None:
+        if self._get(STATUS) == SETTLED:
+            self._set(STATUS, ODD)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        """Count for this stream and for the daemon."""
+        if by:
+            counters, totals = self._mutable().counters, self._shared.totals
+            setattr(counters, name, getattr(counters, name) + by)
+            setattr(totals, name, getattr(totals, name) + by)
+
+    def _last_x(self) -> F32:
+        """The newest sample as it came, (D,): a copy."""
+        if self._unusual is not None and self._unusual.last_x is not None:
+            return self._unusual.last_x
+        window = self.memory.window
+        last: F32 = window[(self._get(COUNT) - 1) % len(window)].copy()
+        return last
+
+    def _forget(self) -> None:
+        """Start the hidden state anew; the last sample is still remembered, for a gap to hold."""
+        self._mutable().last_x = self._last_x()
+        memories, at = self._shared.memories, self.at
+        memories.data[at : at + LAST_SEQ] = 0
+        memories.data[at + WINDOW_AT : at + memories.stride] = 0
+        self._set(STATUS, FRESH)
+
+    def _restarted(self, seq: int, t_ns: int | None) -> bool:
+        """Count a sample that is not newer than the last; tell whether its producer started again."""
+        if t_ns is not None and t_ns > self._get(T_NS) != NO_TIME:
+            return True  # a redelivered or late sample carries an older time
+        unusual = self._mutable()
+        unusual.late_run = unusual.late_run + 1 if seq == unusual.late_seq + 1 else 1
+        unusual.late_seq = seq
+        self._look_closely()
+        if 0 < self._shared.rules.restart_after < unusual.late_run:
+            return True
+        if any(start <= seq < stop for start, stop in unusual.gaps):
+            self._count("late")
+        else:
+            self._count("duplicate")
+        return False
+
+    def _release(self, clock: Clock) -> list[Prediction]:
+        """Take in what waits and follows; when more wait than may, what is missing is given up."""
+        predictions: list[Prediction] = []
+        unusual = self._mutable()
+        while unusual.waiting:
+            seq = min(unusual.waiting)
+            missed = seq - self.last_seq - 1
+            if missed > 0 and len(unusual.waiting) <= self._shared.rules.reorder:
+                break
+            sample, t_received_ns = unusual.waiting.pop(seq)
+            predictions += self._take(sample, seq, missed, t_received_ns, clock)
+        self._count("waiting", len(unusual.waiting) - unusual.counters.waiting)
+        return predictions
+
+    def _take(
+        self, sample: Sample, seq: int, missed: int, t_received_ns: int, clock: Clock
+    ) -> list[Prediction]:
+        """Fill the gap before a sample, if any, and step it."""
+        flags = 0
+        if missed:
+            flags = Flag.GAP
+            self._fill(missed, seq)
+        unusual = self._unusual
+        if unusual is not None:
+            flags |= unusual.owed
+            unusual.owed = unusual.late_run = 0
+        predictor = self._shared.predictor
+        y = np.empty(predictor.outputs, dtype=np.float32)
+        outcome = predictor.advance(self._shared.memories.data, self.at, sample.x, y)
+        fresh = self._get(STATUS) == FRESH
+        if unusual is not None:
+            unusual.last_x = None
+        if outcome:
+            flags |= self.note(outcome, sample.x)
+        self._set(LAST_SEQ, seq)
+        self._set(T_NS, NO_TIME if sample.t_ns is None else sample.t_ns)
+        t_stepped_ns = clock()
+        if not outcome & Outcome.FAILED:
+            self._set(STEPPED, self.stepped + 1)
+            self._shared.totals.stepped += 1
+            if fresh:
+                flags |= Flag.RESET
+                fresh = False
+        if not fresh:
+            self._set(STATUS, ODD if self._unusual is not None and self._unusual.pending else SETTLED)
+        return self.answer(sample, seq, y, flags, missed, t_received_ns, t_stepped_ns)
+
+    def _fill(self, missed: int, seq: int) -> None:
+        """Stand in for the `missed` samples before `seq`, as the policy says."""
+        self._count("gaps")
+        self._count("missed", missed)
+        unusual, rules = self._mutable(), self._shared.rules
+        unusual.gaps = [*unusual.gaps[1 - GAPS_REMEMBERED :], (seq - missed, seq)]
+        if rules.gap == "reset" or (rules.gap != "skip" and missed > rules.max_fill):
+            self._count("resets")
+            self._forget()
+        elif rules.gap != "skip":
+            x = self._last_x() if rules.gap == "hold" else np.zeros(len(self._last_x()), dtype=np.float32)
+            y = np.empty(self._shared.predictor.outputs, dtype=np.float32)
+            before = self._get(COUNT)  # a last sample that failed cannot be held
+            for _ in range(missed):
+                self._shared.predictor.advance(self._shared.memories.data, self.at, x, y)
+            self._count("filled", self._get(COUNT) - before)
 
 
 def _writable(raw: bytes) -> F32:
-    """Float32 values, copied: numba would compile the step again for a read-only array."""
+    """Float32 values, copied: the compiled step takes no read-only array."""
     return np.frombuffer(raw, dtype=np.float32).copy()

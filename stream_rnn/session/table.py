@@ -1,19 +1,26 @@
-"""All sessions by stream key: found, made and evicted in constant time. Pure: time is passed in."""
+"""All sessions by stream key: found, made and dropped in constant time. Pure: time is passed in."""
 
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
-from stream_rnn.errors import SampleError
+import numpy as np
+
+from stream_rnn.errors import CountedError, SampleError
+from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
-from stream_rnn.session.rules import Counters, Rules
-from stream_rnn.session.session import Session
+from stream_rnn.sample import Flag, I64, Sample
+from stream_rnn.session.rules import Rules
+from stream_rnn.session.session import Clock, Session
+from stream_rnn.session.shared import Shared
+from stream_rnn.session.together import ROOM, Answer, Together, alone
 
 MAX_KEY = 200  # characters; a longer key is a mistake, and would not fit a topic
 FORBIDDEN = frozenset("+#\0")  # an MQTT topic with these cannot be published to
+NEVER = np.iinfo(np.int64).max
+NOTHING: Answer = []
 
 
 class Sessions:
-    """The sessions of one daemon, least recently used first.
+    """The sessions of one daemon.
 
     Attributes:
         totals: What happened to all samples, those of forgotten sessions among them.
@@ -21,11 +28,12 @@ class Sessions:
     """
 
     def __init__(self, predictor: Predictor, rules: Rules, run: str, max_streams: int) -> None:
-        self._predictor, self._rules, self._run = predictor, rules, run
+        self._shared = Shared(predictor, rules, run, max_streams)
+        self._together = Together(self._shared)
         self._max_streams = max_streams
-        self._table: OrderedDict[str, Session] = OrderedDict()
-        self._used_ns: dict[str, int] = {}
-        self.totals = Counters()
+        self._table: dict[str, Session] = {}
+        self._used_ns: I64 = np.full(max_streams, NEVER)  # by row: looked through as one array, a nanosecond each
+        self.totals = self._shared.totals
         self.evicted = 0
 
     def __len__(self) -> int:
@@ -46,33 +54,75 @@ class Sessions:
         """
         session = self._table.get(stream)
         if session is None:
-            session = self._make(stream)
-        else:
-            self._table.move_to_end(stream)
-        self._used_ns[stream] = now_ns
+            self._check(stream)
+            session = self._table[stream] = Session(stream, self._shared)
+        self._used_ns[session.row] = now_ns
         return session
+
+    def feed(
+        self, samples: Sequence[Sample | CountedError], t_received_ns: Sequence[int], now_ns: int, clock: Clock
+    ) -> list[Answer]:
+        """Take in samples that arrived together, those of different streams in one step.
+
+        Args:
+            samples: In the order they came; those of one stream keep it. An error is one that was refused before.
+            t_received_ns: When each arrived, epoch nanoseconds.
+            now_ns: Monotonic time.
+            clock: Epoch nanoseconds, when asked.
+
+        Returns:
+            What became of each, in the same order: predictions, or why it was refused.
+        """
+        if len(samples) == 1 and not isinstance(samples[0], CountedError):
+            return [self._feed_one(samples[0], t_received_ns[0], now_ns, clock)]
+        answers: list[Answer] = [NOTHING] * len(samples)
+        chosen: dict[str, int] = {}
+        sessions: list[Session] = []
+        for i, sample in enumerate(samples):
+            if isinstance(sample, CountedError):
+                answers[i] = sample
+                continue
+            if sample.stream in chosen or len(sessions) == ROOM:
+                self._step(sessions, chosen, samples, t_received_ns, clock, answers)
+                chosen, sessions = {}, []
+            try:
+                sessions.append(self.get(sample.stream, now_ns))
+            except SampleError as error:
+                answers[i] = error
+                continue
+            chosen[sample.stream] = i
+        self._step(sessions, chosen, samples, t_received_ns, clock, answers)
+        return answers
 
     def peek(self, stream: str) -> Session | None:
         """The session of a stream, if there is one; this is no use of it."""
         return self._table.get(stream)
 
     def evict_idle(self, before_ns: int) -> list[str]:
-        """Forget the sessions last used before a monotonic time; return their keys."""
-        evicted = []
-        for stream in self._table:
-            if self._used_ns[stream] >= before_ns:
-                break  # every later one was used later still
-            evicted.append(stream)
+        """Forget the sessions last used before a monotonic time; return their keys, the longest idle first."""
+        if not (self._used_ns < before_ns).any():
+            return []
+        evicted = [session.stream for session in self if self._used_ns[session.row] < before_ns]
         for stream in evicted:
             self.drop(stream)
         self.evicted += len(evicted)
         return evicted
 
     def adopt(self, predictor: Predictor, rules: Rules, max_streams: int) -> None:
-        """Go on with another model and other rules: see `Session.adopt`."""
-        self._predictor, self._rules, self._max_streams = predictor, rules, max_streams
-        for session in self._table.values():
-            session.adopt(predictor, rules)
+        """Go on with another model, other rules and another most of streams.
+
+        Hidden states are carried where they mean the same to both models, and the next prediction of each stream
+        is flagged `reloaded`; else they start anew.
+        """
+        shared, before = self._shared, self._shared.predictor
+        afresh = bool(before.model.card.unlike(predictor.model.card))
+        shared.predictor, shared.rules, self._max_streams = predictor, rules, max_streams
+        if afresh or max_streams != len(self._used_ns):
+            self._move(afresh=afresh)
+        self._together = Together(shared)
+        if before.hash != predictor.hash:
+            for session in self._table.values():
+                session.mark(Flag.RELOADED)
 
     def restore(self, state: bytes, now_ns: int) -> Session:
         """Go on with a stream from where `Session.to_bytes` was called, whatever happened to it since.
@@ -81,31 +131,63 @@ class Sessions:
             ModelError: Not a session's state, or one of another model.
             SampleError: There are as many streams as may be.
         """
-        session = Session.from_bytes(state, self._predictor, self._rules, self._run, self.totals)
-        session.mark_restored()
-        if session.stream not in self._table:
-            self._check(session.stream)
-        self.drop(session.stream)
+        stream = Session.stream_of(state, self._shared)
+        if stream not in self._table:
+            self._check(stream)
+        self.drop(stream)
+        session = self._table[stream] = Session.from_bytes(state, self._shared)
+        session.mark(Flag.RESTORED)
         self.totals.waiting += session.counters.waiting
-        self._table[session.stream] = session
-        self._used_ns[session.stream] = now_ns
+        self._used_ns[session.row] = now_ns
         return session
 
     def __iter__(self) -> Iterator[Session]:
         """Every session, the least recently used first."""
-        return iter(self._table.values())
+        return iter(sorted(self._table.values(), key=lambda session: int(self._used_ns[session.row])))
 
     def drop(self, stream: str) -> None:
         """Forget one session, if it is there."""
         session = self._table.pop(stream, None)
         if session is not None:
             self.totals.waiting -= session.counters.waiting
-            del self._used_ns[stream]
+            self._used_ns[session.row] = NEVER
+            self._shared.memories.give_back(session.at)
 
-    def _make(self, stream: str) -> Session:
-        self._check(stream)
-        session = self._table[stream] = Session(stream, self._predictor, self._rules, self._run, self.totals)
-        return session
+    def _feed_one(self, sample: Sample, t_received_ns: int, now_ns: int, clock: Clock) -> Answer:
+        try:
+            return self.get(sample.stream, now_ns).feed(sample, t_received_ns, clock)
+        except CountedError as error:
+            return error
+
+    def _step(
+        self,
+        sessions: Sequence[Session],
+        chosen: Mapping[str, int],
+        samples: Sequence[Sample],
+        t_received_ns: Sequence[int],
+        clock: Clock,
+        answers: list[Answer],
+    ) -> None:
+        """Step one sample each of some streams: `chosen` says where it stands among the samples."""
+        places = list(chosen.values())
+        if len(places) > 1:
+            some, times = [samples[i] for i in places], [t_received_ns[i] for i in places]
+            for i, answer in zip(places, self._together.feed(sessions, some, times, clock), strict=True):
+                answers[i] = answer
+        elif places:
+            i = places[0]
+            answers[i] = alone(sessions[0], samples[i], t_received_ns[i], clock)
+
+    def _move(self, *, afresh: bool) -> None:
+        """Other memories: for states of another shape, or for more or fewer streams."""
+        shared, used = self._shared, self._used_ns
+        before, most = shared.memories, max(self._max_streams, len(self._table))
+        self._used_ns = np.full(most, NEVER)
+        shared.memories = Memories(shared.predictor.shape, most)
+        for session in self._table.values():
+            idle_since = used[session.row]
+            session.move(before, afresh=afresh)
+            self._used_ns[session.row] = idle_since
 
     def _check(self, stream: str) -> None:
         if not stream or len(stream) > MAX_KEY or not FORBIDDEN.isdisjoint(stream):

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn.errors import RecordingError
-from stream_rnn.kernels._jit import kernel
-from stream_rnn.preprocess import Missing, Preprocess, preprocess_step
+from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels.vector import integer
+from stream_rnn.preprocess import BIN, Missing, Preprocess, preprocess_step
 from stream_rnn.recordings.table import Recording, Span
-from stream_rnn.sample import F32, I64
+from stream_rnn.sample import F32
 
 Rows = NDArray[np.bool_]
 
@@ -36,19 +37,19 @@ class Data(NamedTuple):
     validation: Rows
 
 
-@kernel
-def preprocess_run(settings: I64, constants: F32, xs: F32, state: F32, features: F32) -> None:
+@hot
+def preprocess_run(stage: F32, xs: F32, window: F32, features: F32) -> None:
     """`preprocess_step` over a sequence.
 
     Args:
-        settings: Of the preprocessing.
-        constants: Of the preprocessing, (3, D).
+        stage: Of the preprocessing.
         xs: Samples, (T, D).
-        state: (bin + 1, D). Overwritten.
+        window: The last samples, (bin D,). Overwritten.
         features: z-scored sums, (T, D). Overwritten.
     """
+    size = integer(stage, BIN)
     for t in range(xs.shape[0]):
-        preprocess_step(settings, constants, xs[t], t, state, features[t])
+        preprocess_step(stage, 0, xs[t], 0, t, t % size, window, 0, features[t], 0)
 
 
 def gather(recordings: list[Recording], horizon: int, validation: float) -> Data:
@@ -134,7 +135,8 @@ def features(preprocess: Preprocess, data: Data) -> F32:
     for span in data.spans:
         rows = slice(span.start, span.stop)
         xs = np.ascontiguousarray(data.x[rows])
-        preprocess_run(held.settings(), held.constants(), xs, held.new_state(), values[rows])
+        window = np.zeros(held.bin * held.width, dtype=np.float32)
+        preprocess_run(held.stage(), xs, window, values[rows])
     return values
 
 

@@ -1,0 +1,137 @@
+"""One step of many streams at once, the same bits as one by one: each weight that is loaded serves several of them.
+
+The streams' states lie where they lie; what the products read and write stands row by row in a batch's own buffer.
+"""
+
+import numpy as np
+
+from stream_rnn.kernels._jit import hot
+from stream_rnn.kernels.activations import activate
+from stream_rnn.kernels.elman import elman_update
+from stream_rnn.kernels.engine import (
+    ACTIVATION,
+    B_U,
+    INPUTS,
+    KIND,
+    LAYERS,
+    RECURRENT_SUMS,
+    STATE_AT,
+    SUMS,
+    U_N,
+    UNITS,
+    B,
+    U,
+    W,
+    row_of,
+)
+from stream_rnn.kernels.gru import gru_reset, gru_update
+from stream_rnn.kernels.lstm import lstm_update
+from stream_rnn.kernels.packed import padded, product_rows
+from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.plan import INPUTS as PLAN_INPUTS
+from stream_rnn.kernels.plan import UNITS as PLAN_UNITS
+from stream_rnn.kernels.vector import LANES, integer
+from stream_rnn.sample import F32, I64
+
+BLOCK = 96
+"""Most streams of one pass: a multiple of the rows of every tile; its sums stay in the second-level cache."""
+
+X_AT, X_STRIDE, H_AT, H_STRIDE, A_AT, Q_AT, STRIDE = range(0, 14, 2)
+"""Fields of a batch: inputs of the layer, h of the layer, its sums a and q; each a row a stream."""
+PLACES_AT = 16
+"""Behind the fields: where each stream's state starts, int64."""
+
+
+def make_batch(plan: I64) -> F32:
+    """Room for one pass of a network: `step_batch` takes it.
+
+    Args:
+        plan: As made by `make_plan`.
+    """
+    inputs = _whole(int(max(plan[:, PLAN_INPUTS].max(), plan[:-1, PLAN_UNITS].max())))
+    units = _whole(int(plan[:, PLAN_UNITS].max()) + LANES)
+    sums = _whole(4 * int(plan[:, PLAN_UNITS].max()) + 2 * LANES)
+    x_at = PLACES_AT + 2 * BLOCK
+    h_at = x_at + BLOCK * inputs
+    a_at = h_at + BLOCK * units
+    q_at = a_at + BLOCK * sums
+    batch = np.zeros(q_at + BLOCK * sums, dtype=np.float32)
+    fields = np.array([x_at, inputs, h_at, units, a_at, q_at, sums], dtype=np.int64)
+    batch[: 2 * len(fields)] = fields.view(np.float32)
+    return batch
+
+
+def _whole(size: int) -> int:
+    return -(-size // 16) * 16
+
+
+@hot
+def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
+    """Advance M streams by one sample each; the outputs are left in the batch's sums a.
+
+    Args:
+        engine: As made by `make_engine`.
+        batch: As made by `make_batch`, with the features of M <= BLOCK streams in its rows X and the index of
+            each one's state in its places. Its scratch is overwritten.
+        M: Number of streams.
+        states: Holds the states. Overwritten.
+    """
+    layers = integer(engine, LAYERS)
+    x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
+    a_at, stride = integer(batch, A_AT), integer(batch, STRIDE)
+    for layer in range(layers + 1):
+        row = row_of(layer)
+        D, N = integer(engine, row + INPUTS), integer(engine, row + SUMS)
+        b, w = integer(engine, row + B), integer(engine, row + W)
+        product_rows(batch, a_at, stride, engine, b, 0, batch, x_at, x_stride, engine, w, M, D, N)
+        if layer < layers:
+            _recur(engine, batch, row, M, states)
+            _update(engine, batch, row, M, states)
+    row = row_of(layers)
+    K, code = integer(engine, row + UNITS), integer(engine, row + ACTIVATION)
+    for m in range(M):
+        at = a_at + m * stride
+        activate(code, batch[at : at + K])
+
+
+@hot
+def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
+    """q = h U of one layer, for every stream."""
+    h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
+    q_at, stride = integer(batch, Q_AT), integer(batch, STRIDE)
+    H, N = integer(engine, row + UNITS), integer(engine, row + RECURRENT_SUMS)
+    b, w = integer(engine, row + B_U), integer(engine, row + U)
+    for m in range(M):
+        at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
+        to = h_at + m * h_stride
+        for j in range(H):
+            batch[to + j] = states[at + j]
+    product_rows(batch, q_at, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
+
+
+@hot
+def _update(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
+    """h and c of one layer, for every stream; h becomes the next layer's input."""
+    kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)
+    x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
+    h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
+    a_at, q_at, stride = integer(batch, A_AT), integer(batch, Q_AT), integer(batch, STRIDE)
+    if kind == GRU_RESET_BEFORE:
+        for m in range(M):
+            at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
+            gru_reset(batch, a_at + m * stride, q_at + m * stride, h_at + m * h_stride, states, at, H)
+        b, w, N = integer(engine, row + B_U), integer(engine, row + U_N), padded(H)
+        q_n = q_at + 2 * H
+        product_rows(batch, q_n, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
+    for m in range(M):
+        at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
+        a, q = a_at + m * stride, q_at + m * stride
+        if kind == LSTM:
+            lstm_update(batch, a, q, states, at, H)
+        elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
+            gru_update(batch, a, q, kind == GRU_RESET_AFTER, states, at, H)
+        else:
+            elman_update(batch, a, q, kind == ELMAN_RELU, states, at, H)
+        to = x_at + m * x_stride
+        for j in range(H):
+            batch[to + j] = states[at + j]

@@ -1,0 +1,54 @@
+"""What all sessions of a daemon share, and the little that one keeps beside its row of memory."""
+
+from stream_rnn.memory import Memories
+from stream_rnn.predictor import Predictor
+from stream_rnn.sample import F32, Sample
+from stream_rnn.session.rules import Counters, Rules
+
+
+class Shared:
+    """Model, rules, the room for hidden states, and counters.
+
+    Args:
+        predictor: The model, compiled.
+        rules: What a session does with samples that do not follow each other.
+        run: Name of this run, in every prediction.
+        most: Sessions there may be.
+
+    Attributes:
+        totals: What happened to all samples, those of forgotten sessions among them.
+        memories: A row a session.
+    """
+
+    def __init__(self, predictor: Predictor, rules: Rules, run: str, most: int = 1) -> None:
+        self.predictor, self.rules, self.run = predictor, rules, run
+        self.totals = Counters()
+        self.memories = Memories(predictor.shape, most)
+
+
+class Unusual:
+    """What a session keeps only once something out of the ordinary happened to it.
+
+    Attributes:
+        counters: What happened, but for `stepped`.
+        owed: Flags of the next prediction.
+        late_seq: Seq of the last late sample.
+        late_run: Late samples in a row.
+        gaps: The last gaps, (first missing, first there again).
+        waiting: Samples that wait for an earlier one, and when they came, by seq.
+        last_x: The last sample as it came, where the window of the memory does not hold it.
+    """
+
+    __slots__ = ("counters", "gaps", "last_x", "late_run", "late_seq", "owed", "waiting")
+
+    def __init__(self) -> None:
+        self.counters = Counters()
+        self.owed, self.late_seq, self.late_run = 0, -1, 0
+        self.gaps: list[tuple[int, int]] = []
+        self.waiting: dict[int, tuple[Sample, int]] = {}
+        self.last_x: F32 | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether the next sample must be looked at one by one."""
+        return bool(self.owed or self.late_run or self.waiting) or self.last_x is not None

@@ -1,0 +1,92 @@
+"""Samples that arrived together, stepped together: one batched step over their streams, the same bits as one by one.
+
+Only what is wholly in order goes this way; the rest is fed to its session alone. A stream's own samples keep their
+order: a second one ends a batch.
+"""
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from stream_rnn.errors import CountedError
+from stream_rnn.sample import Prediction, Sample
+from stream_rnn.session.ordinary import ALONE, NO_SEQ, NO_TIME, admit, settle
+from stream_rnn.session.session import Clock, Session
+from stream_rnn.session.shared import Shared
+
+ROOM = 256
+"""Most samples of a batch."""
+WRONG = -2
+"""A seq that none expects: of a sample that does not fit the model."""
+
+Answer: TypeAlias = list[Prediction] | CountedError
+"""What became of a sample: predictions, or why it was refused."""
+
+
+class Together:
+    """Steps samples of many streams at once."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._xs = np.empty((ROOM, shared.predictor.inputs), dtype=np.float32)
+        self._places, self._seqs, self._times, self._outcomes = np.empty((4, ROOM), dtype=np.int64)
+        admit(shared.memories.data, self._places, self._seqs, 0)  # compiled before the first sample comes
+        settle(shared.memories.data, self._places, self._seqs, self._times, self._outcomes, 0)
+
+    def feed(
+        self, sessions: Sequence[Session], samples: Sequence[Sample], t_received_ns: Sequence[int], clock: Clock
+    ) -> list[Answer]:
+        """Take one sample each of some streams in.
+
+        Args:
+            sessions: The streams' sessions, each once; at most ROOM.
+            samples: A sample of each.
+            t_received_ns: When each arrived, epoch nanoseconds.
+            clock: Read once after the step.
+
+        Returns:
+            What became of each.
+        """
+        shared, N, D = self._shared, len(samples), self._xs.shape[1]
+        data, places, seqs, times = shared.memories.data, self._places, self._seqs, self._times
+        places[:N] = [session.row for session in sessions]
+        places[:N] *= shared.memories.stride
+        seqs[:N] = [NO_SEQ if sample.seq is None else sample.seq for sample in samples]
+        times[:N] = [NO_TIME if sample.t_ns is None else sample.t_ns for sample in samples]
+        xs = [sample.x for sample in samples]
+        for i in [i for i, x in enumerate(xs) if x.shape[0] != D]:
+            xs[i], seqs[i] = self._xs[i], WRONG
+        np.concatenate(xs, out=self._xs.reshape(-1)[: N * D])
+        admitted = admit(data, places, seqs, N)
+        ys = np.empty((N, shared.predictor.outputs), dtype=np.float32)
+        if admitted:
+            shared.predictor.advance_many(data, places, N, self._xs, ys, self._outcomes)
+            shared.totals.stepped += settle(data, places, seqs, times, self._outcomes, N)
+        t_stepped_ns = clock()
+        rows = zip(
+            sessions,
+            samples,
+            places[:N].tolist(),
+            seqs[:N].tolist(),
+            self._outcomes[:N].tolist(),
+            ys,
+            t_received_ns,
+            strict=True,
+        )
+        return [
+            alone(session, sample, t_ns, clock)
+            if at == ALONE
+            else session.answer(
+                sample, seq, y, session.note(outcome, sample.x) if outcome else 0, 0, t_ns, t_stepped_ns
+            )
+            for session, sample, at, seq, outcome, y, t_ns in rows
+        ]
+
+
+def alone(session: Session, sample: Sample, t_received_ns: int, clock: Clock) -> Answer:
+    """Feed one sample to its session."""
+    try:
+        return session.feed(sample, t_received_ns, clock)
+    except CountedError as error:
+        return error
