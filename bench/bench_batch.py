@@ -5,8 +5,6 @@ Networks A, B, D with 8, 64 and 512 streams, each with a hidden state of its own
 
 from functools import partial
 
-import numpy as np
-
 from bench.networks import INPUTS, NETWORKS, network, samples
 from bench.peers import numpy_twin, onnx_runtime, pytorch
 from bench.peers.base import Maker, Step, make_all
@@ -17,7 +15,7 @@ from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
 
-OURS = "stream-rnn"
+OURS = "stream-rnn, step_many"
 MEASURED = "ABD"  # networks
 STREAMS = (8, 64, 512)
 PEERS: dict[str, Maker] = {
@@ -30,14 +28,10 @@ LEFT_OUT = ("ONNX Runtime, run()",)  # with IO binding it is faster
 
 def our_step(model: Model, streams: int) -> dict[str, Step]:
     """One step of every stream."""
-    predictor = Predictor(model)
-    memories = [predictor.new_memory() for _ in range(streams)]
-    ys = np.empty((streams, predictor.outputs), dtype=np.float32)
+    predictor, keys = Predictor(model), [f"device-{i}" for i in range(streams)]
 
     def step(xs: F32) -> F32:
-        for memory, x, y in zip(memories, xs, ys, strict=True):
-            predictor.advance(memory, x, y)
-        return ys
+        return predictor.step_many(xs, keys)
 
     return {OURS: step}
 

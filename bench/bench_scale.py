@@ -17,7 +17,7 @@ from bench.peers import onnx_runtime
 from bench.peers.base import Step, make_all
 from bench.report import Findings, Row, Table
 from bench.runner import main, say
-from bench.streams import ADVANCE, SESSION, Measured
+from bench.streams import BATCH, PUT_AWAY, SESSION, STEP, Measured
 from bench.timing import Calls, percentiles
 from stream_rnn.model.architecture import Layer
 from stream_rnn.predictor import Predictor
@@ -37,15 +37,15 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             unit="us",
             ours=SESSION,
             rows=tuple(costs),
-            no_peers=(ADVANCE,),
-            note="A session orders, fills gaps, steps, makes the prediction; the peer does a bare step.",
+            no_peers=(BATCH, STEP),
+            note="A session orders, fills gaps, steps, predicts; the peer does a bare step.",
         ),
         Table(
             title="Memory of a stream",
             unit="bytes",
             ours=SESSION,
             rows=tuple(memory),
-            no_peers=("hidden state", "put away"),
+            no_peers=(PUT_AWAY,),
             note="Resident memory that the streams added; `put away` is what a snapshot holds.",
         ),
         Table(

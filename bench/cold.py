@@ -32,18 +32,18 @@ class Way(NamedTuple):
 def our_ways(model: Model, x: F32) -> dict[str, Way]:
     """A plain step, and what can be done while nothing arrives."""
     predictor = Predictor(model)
-    memory, scratch = predictor.new_memory(), predictor.new_memory()
+    memory, scratch = predictor.new_memory().data, predictor.new_memory().data
     y, unread = (np.empty(predictor.outputs, dtype=np.float32) for _ in range(2))
 
     def step() -> None:
-        predictor.advance(memory, x, y)
+        predictor.advance(memory, 0, x, y)
 
     def prepare() -> None:
-        predictor.prepare(memory)
+        predictor.prepare(memory, 0)
 
     def warm() -> None:
-        predictor.advance(scratch, x, unread)
-        predictor.prepare(memory)
+        predictor.advance(scratch, 0, x, unread)
+        predictor.prepare(memory, 0)
 
     return {
         "stream-rnn, step": Way(step),

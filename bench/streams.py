@@ -12,7 +12,7 @@ import numpy as np
 from bench.networks import INPUTS, named, samples
 from bench.peers import onnx_runtime
 from bench.peers.base import Absent, module
-from bench.timing import percentiles, take_turns
+from bench.timing import Calls, percentiles, take_turns
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
 from stream_rnn.session.rules import Rules
@@ -20,11 +20,14 @@ from stream_rnn.session.table import Sessions
 
 NETWORK = "C"
 ROUNDS = 4
-SESSION, ADVANCE, PEER = (
+TOGETHER = 64
+SESSION, BATCH, STEP = (
     "stream-rnn, session",
+    f"stream-rnn, {TOGETHER} that came together",
     "stream-rnn, bare step",
-    "ONNX Runtime, run(), a dict of states",
 )
+PUT_AWAY = "put away"
+PEER = "ONNX Runtime, run(), a dict of states"
 
 
 class Measured(msgspec.Struct):
@@ -48,20 +51,24 @@ def in_random_order(count: int) -> Iterator[int]:
 
 def session_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
     """One sample of the next stream through its session, as the daemon feeds it."""
-    order = in_random_order(len(keys))
+    order, times = in_random_order(len(keys)), [0]
+    return lambda: sessions.feed([Sample(keys[next(order)], None, None, x)], times, 0, int)
+
+
+def together_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
+    """A sample each of the next TOGETHER streams, as the daemon feeds what one read brought."""
+    order, times = in_random_order(len(keys)), [0] * TOGETHER
 
     def call() -> object:
-        key = keys[next(order)]
-        return sessions.get(key, 0).feed(Sample(key, None, None, x), 0, int)
+        return sessions.feed([Sample(keys[next(order)], None, None, x) for _ in times], times, 0, int)
 
     return call
 
 
-def advance_call(predictor: Predictor, sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
+def step_call(predictor: Predictor, keys: list[str], x: F32) -> Callable[[], object]:
     """One step of the next stream, and nothing else."""
-    order, y = in_random_order(len(keys)), np.empty(predictor.outputs, dtype=np.float32)
-    memories = [sessions.get(key, 0).memory for key in keys]
-    return lambda: predictor.advance(memories[next(order)], x, y)
+    order = in_random_order(len(keys))
+    return lambda: predictor.step(x, keys[next(order)])
 
 
 def peer_call(count: int, x: F32) -> Callable[[], object]:
@@ -90,19 +97,19 @@ def measure(count: int, seconds: float) -> Measured:
     """Costs and memory of this many streams."""
     x, keys, skipped = samples(INPUTS), [f"device-{i}" for i in range(count)], {}
     predictor = Predictor(named(NETWORK))
-    sessions = Sessions(predictor, Rules(), "0" * 12, count)
+    session_call(
+        Sessions(predictor, Rules(), "0" * 12, 1), keys[:1], x
+    )()  # what is loaded once is no stream's
     before = resident()
+    sessions = Sessions(predictor, Rules(), "0" * 12, count)
     feed = session_call(sessions, keys, x)
     for _ in range(count):
         feed()
-    ours = (resident() - before) / count
-    first = sessions.get(keys[0], 0)
-    memory = {
-        SESSION: ours,
-        "hidden state": float(first.memory.data.nbytes),
-        "put away": float(len(first.to_bytes())),
-    }
-    calls = {SESSION: feed, ADVANCE: advance_call(predictor, sessions, keys, x)}
+    memory = {SESSION: (resident() - before) / count}
+    memory[PUT_AWAY] = float(len(sessions.get(keys[0], 0).to_bytes()))
+    calls: Calls = {SESSION: feed, STEP: step_call(predictor, keys, x)}
+    if count >= TOGETHER:
+        calls[BATCH] = together_call(sessions, keys, x)
     try:
         peer_call(1, x)()  # what it holds once is not of a stream
         before = resident()
@@ -113,6 +120,8 @@ def measure(count: int, seconds: float) -> Measured:
     except Absent as why:
         skipped[PEER] = str(why)
     times = take_turns(calls, ROUNDS, seconds / ROUNDS)
+    if BATCH in times:
+        times[BATCH] /= TOGETHER
     return Measured({name: percentiles(found) for name, found in times.items()}, memory, skipped)
 
 
