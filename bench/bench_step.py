@@ -1,114 +1,116 @@
-"""One step, called from Python: `python -m bench.bench_step`. Networks A-E, 96 inputs, beside plain NumPy."""
+"""One step, called from Python: `python -m bench.bench_step`. Networks A-E, 96 inputs, beside other engines.
 
-import platform
-import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+Each engine has the same weights and is checked against ours before it is timed. The kernel's own time, a
+run divided by its samples, stands beside the roofline: a loop that only streams as many weights through
+multiply-adds. The last table has 20 ms between samples, as decoding at 50 Hz has: the caches are cold then.
+"""
 
-import numba
+from collections.abc import Mapping
+from functools import partial
+
 import numpy as np
-from numpy.typing import NDArray
 
-from stream_rnn.kernels.plan import weights_size
-from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model, split_weights
+from bench.cold import our_ways, peer_ways, take_turns_cold
+from bench.networks import INPUTS, NETWORKS, network, samples, weight_bytes
+from bench.peers import keras_cells, litert, numpy_twin, onnx_runtime, pytorch
+from bench.peers.base import Maker, make_all
+from bench.report import Findings, Goal, Row, Table
+from bench.roofline import BLOCK, aligned_blocks, stream_weights
+from bench.runner import main, say
+from bench.timing import Calls, Times, percentiles, take_turns
+from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import F32
 
-INPUTS = 96
-NETWORKS = {
-    "A LSTM50x3+Dense1": ((Layer("lstm", 50),) * 3, 1),
-    "B LSTM128+Dense2": ((Layer("lstm", 128),), 2),
-    "C Elman32+Dense2": ((Layer("elman", 32),), 2),
-    "D LSTM512x2+Dense2": ((Layer("lstm", 512),) * 2, 2),
-    "E GRU128+Dense2": ((Layer("gru", 128),), 2),
+OURS, KERNEL, ROOFLINE = "stream-rnn, step", "stream-rnn, run / samples", "roofline"
+PEERS: dict[str, Maker] = {
+    "ONNX Runtime": onnx_runtime.make,
+    "LiteRT": litert.make,
+    "PyTorch": pytorch.make,
+    "Keras": keras_cells.make,
+    "NumPy": numpy_twin.make,
 }
-SECONDS = 0.4  # of each of the rounds in turn
-ROUNDS = 7
+COLD = "ABD"  # networks
+COLD_PEERS = ("ONNX Runtime, IO binding", "LiteRT, explicit state", "PyTorch, cells", "NumPy")
+LARGEST_RUN = 512  # samples
+RUN_BYTES = 32_000_000  # of weights read in one run, about
 
 
-def network(layers: tuple[Layer, ...], outputs: int) -> Model:
-    """A network with seeded weights."""
-    rng = np.random.default_rng(0)
-    architecture = Architecture(inputs=INPUTS, layers=layers, outputs=outputs)
-    weights = rng.standard_normal(weights_size(architecture.plan())) * 0.1
-    card = Card(
-        architecture=architecture,
-        inputs=tuple(Channel(f"x{i}") for i in range(INPUTS)),
-        outputs=tuple(Channel(f"y{i}") for i in range(outputs)),
-        rate_hz=1000.0,
-        bin=1,
-        missing="hold",
-        horizon=0,
-    )
-    zeros, ones = np.zeros(INPUTS, dtype=np.float32), np.ones(INPUTS, dtype=np.float32)
-    golden = np.empty((0, INPUTS), dtype=np.float32), np.empty((0, outputs), dtype=np.float32)
-    return Model(card, weights.astype(np.float32), zeros, ones, *golden)
-
-
-def sigmoid(v: F32) -> F32:
-    """The logistic function."""
-    result: F32 = np.reciprocal(1 + np.exp(-v))
-    return result
-
-
-def numpy_step(model: Model) -> Callable[[F32], F32]:
-    """The same step as a NumPy user writes it."""
-    named = split_weights(model.card.architecture, model.weights)
-    hs = [np.zeros(layer.units, dtype=np.float32) for layer in model.card.architecture.layers]
-    cs = [h.copy() for h in hs]
-
-    def step(x: F32) -> F32:
-        for i, layer in enumerate(model.card.architecture.layers):
-            W, U, b = (named[f"layers.{i}.{name}"] for name in ("W", "U", "b"))
-            h, H = hs[i], layer.units
-            if layer.cell == "lstm":
-                z = x @ W + h @ U + b
-                cs[i] = sigmoid(z[H : 2 * H]) * cs[i] + sigmoid(z[:H]) * np.tanh(z[2 * H : 3 * H])
-                hs[i] = sigmoid(z[3 * H :]) * np.tanh(cs[i])
-            elif layer.cell == "gru":
-                sums = x @ W + b[: 3 * H]
-                gates = sigmoid(sums[: 2 * H] + h @ U)
-                n = np.tanh(sums[2 * H :] + gates[:H] * (h @ named[f"layers.{i}.U_n"] + b[3 * H :]))
-                hs[i] = (1 - gates[H:]) * n + gates[H:] * h
-            else:
-                hs[i] = np.tanh(x @ W + h @ U + b)
-            x = hs[i]
-        y: F32 = x @ named["readout.W"] + named["readout.b"]
-        return y
-
-    return step
-
-
-def per_call_us(step: Callable[[F32], object], x: F32) -> NDArray[np.float64]:
-    """Microseconds of single calls, for SECONDS."""
-    until = time.perf_counter() + SECONDS
-    durations = []
-    while time.perf_counter() < until:
-        began = time.perf_counter_ns()
-        step(x)
-        durations.append(time.perf_counter_ns() - began)
-    return np.array(durations, dtype=np.float64) / 1000
-
-
-def main() -> None:
-    """Print the table."""
-    x = np.random.default_rng(1).standard_normal(INPUTS).astype(np.float32)
-    versions = f"Python {platform.python_version()}, numba {numba.__version__}, numpy {np.__version__}"
-    print(f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {versions}: python -m {__spec__.name}")
-    print("\n| network | step p50 us | p99 us | NumPy p50 us | p99 us | ratio |\n|---|---|---|---|---|---|")
+def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
+    """All three tables."""
+    rounds, seconds = (2, 0.05) if quick else (5, 0.15)
+    step_rows, kernel_rows, cold_rows, goals = [], [], [], []
+    skipped: dict[str, str] = {}
     for name, (layers, outputs) in NETWORKS.items():
+        say(f"bench_step: {name}")
         model = network(layers, outputs)
-        predictor, plain = Predictor(model), numpy_step(model)
-        np.testing.assert_allclose(predictor.step(x), plain(x), atol=2e-6)
-        rounds = [(per_call_us(predictor.step, x), per_call_us(plain, x)) for _ in range(ROUNDS)]
-        ours, theirs = (np.concatenate(column) for column in zip(*rounds, strict=True))
-        figures = [float(np.percentile(sample, p)) for sample in (ours, theirs) for p in (50, 99)]
-        cells = " | ".join(f"{figure:.2f}" for figure in figures)
-        print(f"| {name} | {cells} | {figures[0] / figures[2]:.2f} |")
-        sys.stdout.flush()
+        x = samples(INPUTS)
+        steps, absent = make_all(PEERS, model)
+        skipped |= absent
+        predictor = Predictor(model)
+        calls: Calls = {OURS: partial(predictor.step, x)}
+        calls |= {peer: partial(step, x) for peer, step in steps.items()}
+        times = with_kernel(calls, model, rounds, seconds)
+        kernel = {label: times.pop(label) for label in (KERNEL, ROOFLINE)}
+        step_rows += as_rows(name, times)
+        kernel_rows += as_rows(name, kernel)
+        ratio = float(np.median(kernel[KERNEL]) / np.median(kernel[ROOFLINE]))
+        goals.append(Goal(f"kernel time over roofline, {name}", ratio, 1.15))
+        if name[0] in COLD:
+            ways = our_ways(model, x) | peer_ways({n: s for n, s in steps.items() if n in COLD_PEERS}, x)
+            cold_rows += as_rows(
+                name, take_turns_cold(ways, rounds=1 if quick else 3, count=10 if quick else 40), 90
+            )
+    tables = (step_table(step_rows), kernel_table(kernel_rows), cold_table(cold_rows))
+    return Findings(tables=tables, goals=tuple(goals), skipped=skipped)
+
+
+def with_kernel(calls: Calls, model: Model, rounds: int, seconds: float) -> dict[str, Times]:
+    """Microseconds of these calls and, in turn with them, of a sample in our run and in the roofline."""
+    T = max(4, min(LARGEST_RUN, RUN_BYTES // weight_bytes(model)))
+    predictor, xs = Predictor(model), samples(T, INPUTS)
+    weights, sums = aligned_blocks(model.weights), np.zeros(BLOCK, dtype=np.float32)
+    factors = np.full(T, 1e-3, dtype=np.float32)
+    kernel: Calls = {
+        KERNEL: partial(predictor.run, xs),
+        ROOFLINE: partial(stream_weights, weights, factors, sums),
+    }
+    found = take_turns(calls | kernel, rounds, seconds)
+    return {name: times / T if name in kernel else times for name, times in found.items()}
+
+
+def as_rows(case: str, times: Mapping[str, Times], high: float = 99) -> list[Row]:
+    """One row a candidate."""
+    return [Row(case, name, percentiles(found, 50, high)) for name, found in times.items()]
+
+
+def step_table(rows: list[Row]) -> Table:
+    """The first table."""
+    note = "One call from Python, a sample in, a prediction out; reading the clock is included."
+    return Table(title="One step", unit="us", ours=OURS, rows=tuple(rows), note=note)
+
+
+def kernel_table(rows: list[Row]) -> Table:
+    """The second table."""
+    return Table(
+        title="One step without Python",
+        unit="us",
+        ours=KERNEL,
+        rows=tuple(rows),
+        no_peers=(ROOFLINE,),
+        note="The roofline streams as many weights through multiply-adds and does nothing else.",
+    )
+
+
+def cold_table(rows: list[Row]) -> Table:
+    """The third table."""
+    ours = {row.candidate for row in rows if row.candidate.startswith("stream-rnn")} - {OURS}
+    note = (
+        "Prepared: what does not need the sample is computed when the last prediction is out. Warmed: "
+        "shortly before the sample is due, a step that nobody reads brings the weights back to the caches."
+    )
+    title = "A sample every 20 ms, from arrival to prediction"
+    return Table(title=title, unit="us", ours=OURS, rows=tuple(rows), no_peers=tuple(sorted(ours)), note=note)
 
 
 if __name__ == "__main__":
-    main()
+    main("bench.bench_step", __doc__, measure)
