@@ -165,8 +165,7 @@ class MqttTransport:
         self._ready.set()
 
     async def _say_goodbye(self, link: Link) -> None:
-        """Publish the will and disconnect. Where that fails, the broker publishes it: we just vanish."""
-        self._link = None
+        """Send what is left, publish the will and disconnect; where that fails, the broker publishes it."""
         try:
             async with asyncio.timeout(FAREWELL_S):
                 await link.say_goodbye(self._will)

@@ -144,6 +144,7 @@ class AiomqttLink:
         """See `Link`."""
         try:
             await self._flush()
+            self._greeted = False  # nothing goes after the will
             self._confirm_publications(wanted=True)
             if will is not None:
                 await self._client.publish(*will)

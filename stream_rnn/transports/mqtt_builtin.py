@@ -102,7 +102,8 @@ class BuiltinLink(asyncio.Protocol):
         self._declined = 0
         self._full = False  # the socket takes nothing
         self._paused = False  # the socket is not read
-        self._reading = self._write_due = self._turn_due = self._leaving = False
+        self._reading = self._write_due = self._turn_due = False
+        self._leaving = self._ending = False
         self._heard = self._spoke = False
         self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -178,6 +179,7 @@ class BuiltinLink(asyncio.Protocol):
         self._leaving = True
         self._read_or_pause()  # what still comes are confirmations
         await self._until_confirmed()
+        self._ending = True  # nothing goes after the will
         if will is not None:
             self._publish_first(will)
             await self._until_confirmed()
@@ -230,7 +232,7 @@ class BuiltinLink(asyncio.Protocol):
         written = self._writer.topic(topic)
         if written is None:
             return "dropped_bad_topic"
-        if self._lost.done():
+        if self._ending or self._lost.done():
             return "dropped_disconnected"
         said = None if correlation is None else {CORRELATION_DATA: correlation}
         if qos and self._session.maximum_qos:

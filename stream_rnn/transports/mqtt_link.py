@@ -103,7 +103,7 @@ class Link(Protocol):
         """Hand over one publication; give the name of the counter it comes under."""
 
     async def say_goodbye(self, will: Publication | None) -> None:
-        """Take nothing more in, send what is left, publish the will, disconnect.
+        """Take nothing more in, answer and send what is left; then publish the will, and disconnect.
 
         Raises:
             LostError: The broker was gone first.
