@@ -45,6 +45,7 @@ from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, reason_name
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 MAX_BYTES = 1 << 26  # of a packet; a snapshot of the largest network fits
+LARGE_READ = 1 << 16  # uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
 SILENT_TICKS = 3  # half keepalives without a sign of life: the connection is dead
 
 
@@ -315,6 +316,9 @@ class BuiltinLink(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take all that one read brought, answer it, and acknowledge it."""
         self._heard = True
+        if len(data) >= LARGE_READ and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
         self._take(self._parser.feed(data))
 
     # ---- what the broker says

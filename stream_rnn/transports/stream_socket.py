@@ -189,6 +189,7 @@ class Connection(asyncio.Protocol):
         self._cutter = CUTTERS[server.settings.framing](server.settings.max_bytes)
         self._transport: asyncio.Transport
         self._answers: list[bytes] = []
+        self._reply = self.reply  # one for all messages
         self._reading = False
         self._ending = False
         self._full = False
@@ -219,11 +220,11 @@ class Connection(asyncio.Protocol):
             return
         messages: list[Message] = []
         t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
+        stream, reply, append = self.stream, self._reply, messages.append
         error = None
         try:
             for payload in self._cutter.feed(data):
-                message = Message(self.stream, payload, t_received_ns, t_arrived_ns, self.reply)
-                messages.append(message)  # one by one: those before an error must stay
+                append(Message(stream, payload, t_received_ns, t_arrived_ns, reply))  # those before an error must stay
         except WireError as exc:
             error = exc
         if messages:
