@@ -1,8 +1,8 @@
 """The way of a message over MQTT, beside bare echoes and a C client: `python -m bench.bench_mqtt`.
 
-Everything on one core: mosquitto, the client, and the load. Payloads of 384 bytes (96 float32). Saturation keeps
-WINDOW messages under way; latency is open-loop at 1 kHz, from the time a message was due. A daemon decodes, steps
-network A, encodes and publishes; an echo only sends back what came. Rounds alternate.
+Everything on one core: mosquitto, the client, and the load. Payloads of 384 bytes (96 float32). Saturation
+keeps WINDOW messages under way; latency is open-loop at 1 kHz, from the time a message was due. A daemon
+decodes, steps network A, encodes and publishes; an echo only sends back what came. Rounds alternate.
 """
 
 import argparse
@@ -13,7 +13,6 @@ import platform
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +32,7 @@ ECHOES = ("libmosquitto", "aiomqtt", "gmqtt", "gmqtt-uvloop", "builtin", "builti
 DAEMONS = {"daemon builtin": "builtin", "daemon aiomqtt": "aiomqtt"}
 BROKER = "allow_anonymous true\nmax_queued_messages 0\n"
 C_ECHO = "libmosquitto"
+HEAD = ("msg/s", "CPU us/msg", "with broker and load", "of C", "1 kHz p50 us", "of C", "p99 us")
 SHOWN = {"per_s": 0, "cpu_us": 1, "all_cpu_us": 1}
 
 
@@ -142,11 +142,15 @@ def measure(rounds: int = 5, seconds: float = 1.5, only: list[str] | None = None
                     for _ in range(rounds):
                         for name, client in started.items():
                             load = Load(broker.port, client.comes, client.goes, qos, payload)
-                            slow = name == "aiomqtt" and qos == 1  # 25 a second: its window would take a minute
+                            slow = (
+                                name == "aiomqtt" and qos == 1
+                            )  # 25 a second: its window would take a minute
                             pids = (client.pid, broker.pid, os.getpid())
                             before = [cpu_ns(pid) for pid in pids]
                             count, per_s = load.saturate(4 if slow else WINDOW, seconds)
-                            spent = [(cpu_ns(p) - b) / 1000 / count for p, b in zip(pids, before, strict=True)]
+                            spent = [
+                                (cpu_ns(p) - b) / 1000 / count for p, b in zip(pids, before, strict=True)
+                            ]
                             found[name][0].append(per_s)
                             found[name][1].append(spent[0])
                             found[name][2].append(sum(spent))
@@ -181,13 +185,14 @@ def _summary(
 def table(found: dict[str, Any]) -> str:
     """The rows as Markdown.
 
-    Ratios are to the C client of the same run. That of the rate is told in processor time, of client, broker and
-    load together: on a core that is theirs alone it is the ratio of the rates, and others on the core change it
-    little.
+    Ratios are to the C client of the same run. That of the rate is told in processor time, of client, broker
+    and load together: on a core that is theirs alone it is the ratio of the rates, and others on the core
+    change it little.
     """
     lines = []
     for qos in ("qos0", "qos1"):
-        lines += ["", f"| {qos.replace('qos', 'QoS ')} | msg/s | CPU us/msg | with broker and load | of C | 1 kHz p50 us | of C | p99 us |"]
+        head = [qos.replace("qos", "QoS "), *HEAD]
+        lines += ["", f"| {' | '.join(head)} |"]
         lines.append("|---|---|---|---|---|---|---|---|")
         reference = found["rows"].get(C_ECHO, {}).get(qos, {})
         for name, row in found["rows"].items():

@@ -1,4 +1,4 @@
-"""Bare echoes for `bench_mqtt`, each a process of its own: `python -m bench.mqtt_echoes NAME PORT QOS IN OUT`.
+"""Bare echoes for `bench_mqtt`, each a process: `python -m bench.mqtt_echoes NAME PORT QOS IN OUT`.
 
 What comes on the topic IN goes out on OUT, unchanged. `ready` is printed once that is so.
 """
@@ -34,7 +34,8 @@ def ready() -> None:
 
 def libmosquitto(order: Order) -> None:
     """The C library: its callback is compiled by numba, so that no Python runs once a message."""
-    from numba import carray, cfunc, types  # noqa: PLC0415  # slow to import, and only this needs it
+    import numba  # noqa: PLC0415  # slow to import, and only this needs it
+    from numba import types  # noqa: PLC0415
 
     name = ctypes.util.find_library("mosquitto")
     assert name is not None, "libmosquitto1 is not installed"
@@ -46,9 +47,11 @@ def libmosquitto(order: Order) -> None:
     topic, qos = int(goes.ctypes.data), int(order.qos)
 
     # struct mosquitto_message: int mid; char *topic; void *payload; int payloadlen; int qos; bool retain
-    @cfunc(types.void(types.uintp, types.uintp, types.CPointer(types.int64)))  # type: ignore[untyped-decorator]
-    def on_message(client: Any, _user: Any, message: Any) -> None:
-        fields = carray(message, 4)
+    pointer = types.CPointer(types.int64)  # type: ignore[no-untyped-call]  # numba has no types
+
+    @numba.cfunc(types.void(types.uintp, types.uintp, pointer))
+    def on_message(client: int, _user: int, message: Any) -> None:  # noqa: ANN401  # a pointer
+        fields = numba.carray(message, 4)  # type: ignore[attr-defined]  # it is there
         publish(client, 0, topic, fields[3] & 0xFFFFFFFF, fields[2], qos, 0)
 
     library.mosquitto_new.restype = ctypes.c_void_p
@@ -101,11 +104,11 @@ async def gmqtt(order: Order) -> None:
     client = gmqtt.Client(order.goes, optimistic_acknowledgement=False)
     subscribed = asyncio.Event()
 
-    def on_message(_client: Any, _topic: str, payload: bytes, _qos: int, _properties: Any) -> int:
+    def on_message(_client: object, _topic: str, payload: bytes, _qos: int, _said: object) -> int:
         client.publish(order.goes, payload, qos=order.qos)
         return 0
 
-    async def on_kept_message(*message: Any) -> int:
+    async def on_kept_message(*message: Any) -> int:  # noqa: ANN401  # as above
         return on_message(*message)
 
     client.on_message = on_kept_message if order.qos else on_message  # only a coroutine's end acknowledges

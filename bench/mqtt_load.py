@@ -1,4 +1,4 @@
-"""A lean source of MQTT messages for `bench_mqtt`: packets written beforehand, answers only counted. Sans asyncio."""
+"""A lean source of MQTT messages for `bench_mqtt`: packets written beforehand, answers only counted."""
 
 import ctypes
 import select

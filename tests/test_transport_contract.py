@@ -78,7 +78,9 @@ async def unix_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
         yield Case(StreamSocketServer(settings), send)
 
 
-CASES = {
+Cases = contextlib.AbstractAsyncContextManager[Case]
+
+CASES: dict[str, Callable[[Mosquitto | None], Cases]] = {
     "memory": memory_case,
     "tcp": tcp_case,
     "unix": unix_case,
@@ -102,9 +104,6 @@ def case(
         pytest.skip("mosquitto is not installed")
     with running_mosquitto(tmp_path) as broker:
         yield CASES[request.param](broker)
-
-
-Cases = contextlib.AbstractAsyncContextManager[Case]
 
 
 async def collect(case: Case, wanted: int, got: list[Message]) -> None:

@@ -103,7 +103,7 @@ async def failure(settings: MqttSettings, *, fail_fast: bool = False) -> str:
 async def test_a_sample_is_answered_in_the_read_that_brought_it(
     made: Made, broker: Mosquitto, version: str, qos: int
 ) -> None:
-    settings = made(**{"port": broker.port, "version": version, "qos": qos})
+    settings = made(port=broker.port, version=version, qos=qos)
     echo = MqttTransport(settings)
 
     def deliver(messages: list[Message]) -> None:
@@ -134,7 +134,7 @@ async def test_a_restarted_broker_is_found_and_subscribed_to_again(
     made: Made, broker: Mosquitto, version: str
 ) -> None:
     inbox = Inbox()
-    settings = made(**{"port": broker.port, "version": version, "backoff_max_s": 0.05})
+    settings = made(port=broker.port, version=version, backoff_max_s=0.05)
     transport = MqttTransport(settings, report=inbox.report, on_connect=lambda: [ONLINE])
     name = f"mqtt 127.0.0.1:{broker.port}"
     async with serving(transport, inbox):
@@ -189,7 +189,9 @@ from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 status = lambda text: Publication("node/status", text, 1, True)
 transport = MqttTransport(
-    MqttSettings(port=int(sys.argv[1]), client=sys.argv[2]), will=status(b"offline"), on_connect=lambda: [status(b"online")]
+    MqttSettings(port=int(sys.argv[1]), client=sys.argv[2]),
+    will=status(b"offline"),
+    on_connect=lambda: [status(b"online")],
 )
 asyncio.run(transport.serve(lambda messages: None))
 """
@@ -226,8 +228,10 @@ async def test_a_bug_in_the_receiver_ends_serve_with_it_and_leaves_the_will(
 
 @pytest.mark.parametrize("accept", [False, True])
 async def test_retained_samples_are_old_and_ignored_unless_asked_for(
-    made: Made, broker: Mosquitto, accept: bool
-) -> None:  # noqa: FBT001
+    made: Made,
+    broker: Mosquitto,
+    accept: bool,  # noqa: FBT001
+) -> None:
     settings = made(port=broker.port, accept_retained=accept)
     async with serving(MqttTransport(settings, topics=[]), Inbox()) as sender:
         sender.publish("sensors/a/samples", b"old", qos=1, retain=True)
@@ -284,7 +288,7 @@ async def test_a_wrong_password_is_told_in_one_line(
     fields = {"port": private_broker.port, "username": "ann", "version": version}
     text = await failure(made(**{**fields, "password": "wrong"}))
     assert text == f"mqtt 127.0.0.1:{private_broker.port}: user 'ann' refused: not authorized"
-    text = await failure(made(**{"port": private_broker.port, "version": version}))
+    text = await failure(made(port=private_broker.port, version=version))
     assert text == f"mqtt 127.0.0.1:{private_broker.port}: anonymous refused: not authorized"
     settings = made(**{**fields, "password": "right"})
     async with serving(MqttTransport(settings), Inbox()):

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Literal, Self
 
 import pytest
 
@@ -46,7 +47,7 @@ class ScriptedBroker:
         self._peers: asyncio.Queue[Peer] = asyncio.Queue()
         self._known: list[Peer] = []
 
-    async def __aenter__(self) -> "ScriptedBroker":
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -201,7 +202,10 @@ async def test_silent_broker_is_pinged_and_then_left() -> None:
     ("said", "reason"),
     [
         (b"\xf0\0", "expected MQTT 3.1.1: packet: expected one for a client, got first byte 0xf0"),
-        (b"\x30\xff\xff\xff\x7f", "expected MQTT 3.1.1: packet: expected at most 67108864 bytes, got 268435455"),
+        (
+            b"\x30\xff\xff\xff\x7f",
+            "expected MQTT 3.1.1: packet: expected at most 67108864 bytes, got 268435455",
+        ),
         (b"", "the broker closed the connection"),
     ],
 )
@@ -232,12 +236,15 @@ async def test_reason_of_a_broker_that_ends_the_connection_is_told() -> None:
         assert await client.reports.get() == ("disconnected", f"{name}: {reason}")
 
 
-async def test_message_whose_receiver_failed_stays_at_the_broker() -> None:
+@pytest.mark.parametrize("client", ["builtin", "aiomqtt"])
+async def test_message_whose_receiver_failed_stays_at_the_broker(
+    client: Literal["builtin", "aiomqtt"],
+) -> None:
     def deliver(_messages: list[Message]) -> None:
         raise ZeroDivisionError("a bug")
 
     async with ScriptedBroker() as broker:
-        transport = MqttTransport(MqttSettings(port=broker.port))
+        transport = MqttTransport(MqttSettings(port=broker.port, client=client))
         task = asyncio.create_task(transport.serve(deliver), name="serve")
         peer = await broker.accept()
         assert (await peer.next())[:1] == b"\x82"

@@ -62,9 +62,7 @@ def test_numbers_begin_anew_and_none_is_given_twice() -> None:
 
 
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 4))
-def test_everything_is_confirmed_once_through_any_number_of_connections(
-    steps: list[int], limit: int
-) -> None:
+def test_everything_is_confirmed_once_through_any_number_of_connections(steps: list[int], limit: int) -> None:
     """0: add one; 1-4: confirm one that is under way on this connection; 5: the connection is renewed."""
     outbox, added, arrived = Outbox(limit), 0, list[int]()
     under_way: dict[int, int] = {}

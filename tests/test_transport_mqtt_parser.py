@@ -28,6 +28,7 @@ from stream_rnn.transports.mqtt_properties import (
     REASON_STRING,
     RESPONSE_TOPIC,
     USER_PROPERTY,
+    Properties,
     read_properties,
     read_varint,
     write_properties,
@@ -50,7 +51,9 @@ def said(draw: st.DrawFn, *, new: bool) -> tuple[bytes, Event]:
         payload = draw(st.binary(max_size=20) | st.binary(min_size=16_300, max_size=16_400))
         number *= draw(st.booleans())
         retain = draw(st.booleans())
-        properties = {RESPONSE_TOPIC: "r", CORRELATION_DATA: b"\0"} if new and draw(st.booleans()) else {}
+        properties: Properties = {}
+        if new and draw(st.booleans()):
+            properties = {RESPONSE_TOPIC: "r", CORRELATION_DATA: b"\0"}
         written = writer.topic(topic)
         assert written is not None
         packet = writer.publish(written, payload, retain, properties, number)
@@ -236,9 +239,7 @@ def test_packets_of_a_client_are_those_of_the_standard() -> None:
         "10 19 00 04 4d 51 54 54 04 ee 00 1e 00 01 63 00 01 77 00 01 78 00 01 75 00 01 70"
     )
     connect = new.connect(client_id="", clean=False, keepalive_s=5, session_expiry_s=9, max_bytes=99)
-    assert connect.hex(" ") == (
-        "10 17 00 04 4d 51 54 54 05 00 00 05 0a 27 00 00 00 63 11 00 00 00 09 00 00"
-    )
+    assert connect.hex(" ") == ("10 17 00 04 4d 51 54 54 05 00 00 05 0a 27 00 00 00 63 11 00 00 00 09 00 00")
     assert old.subscribe(7, "a/+", 1).hex(" ") == "82 08 00 07 00 03 61 2f 2b 01"
     assert new.subscribe(7, "a", 0).hex(" ") == "82 07 00 07 00 00 01 61 00"
     published = new.publish(b"\0\x01t", b"p", retain=True, properties={CORRELATION_DATA: b"k"}, number=3)

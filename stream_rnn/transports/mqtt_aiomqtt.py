@@ -15,25 +15,18 @@ from typing import Any
 
 import aiomqtt
 import paho.mqtt.client as paho
-from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from stream_rnn.transports.base import Message, Publication
+from stream_rnn.transports.mqtt_aiomqtt_setup import explain, new_client
 from stream_rnn.transports.mqtt_link import (
-    ANSWER_S,
-    INFLIGHT,
     MAX_BATCH,
     MOST_HELD,
-    NODELAY,
     Command,
     Intake,
-    LostError,
-    lost_by,
-    no_answer,
 )
-from stream_rnn.transports.mqtt_reasons import FINAL_REASONS
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 
@@ -51,7 +44,7 @@ class AiomqttClient:
 
     def __call__(self, intake: Intake, tls: ssl.SSLContext | None) -> "AiomqttLink":
         """One more connection."""
-        client = _new_client(self._settings, self._will, tls)
+        client = new_client(self._settings, self._will, tls)
         return AiomqttLink(client, intake, self._settings.max_outgoing, hold=self._hold)
 
 
@@ -96,7 +89,7 @@ class AiomqttLink:
         try:
             await asyncio.shield(opening)
         except aiomqtt.MqttError as error:
-            raise _explain(error) from None
+            raise explain(error) from None
         except asyncio.CancelledError:
             if self._paho.socket() is None:  # else paho got through to the broker, and TLS is agreed on
                 await asyncio.wait({opening}, timeout=1.0)
@@ -119,7 +112,7 @@ class AiomqttLink:
                 self._bug.result()
             ending.result()
         except aiomqtt.MqttError as error:
-            raise _explain(error) from None
+            raise explain(error) from None
         finally:
             ending.cancel()
             await asyncio.wait({ending})
@@ -137,7 +130,7 @@ class AiomqttLink:
                 if code.is_failure if isinstance(code, ReasonCode) else code >= 128:
                     refused[topics] = str(code).lower()
         except aiomqtt.MqttError as error:
-            raise _explain(error) from None
+            raise explain(error) from None
         return refused
 
     async def say_goodbye(self, will: Publication | None) -> None:
@@ -150,7 +143,7 @@ class AiomqttLink:
                 await self._client.publish(*will)
             await self._client.__aexit__(None, None, None)
         except aiomqtt.MqttError as error:
-            raise _explain(error) from None
+            raise explain(error) from None
 
     def _confirm_publications(self, *, wanted: bool) -> None:
         """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
@@ -251,7 +244,7 @@ class AiomqttLink:
                 self._bug.set_exception(exc)
         finally:
             self._reading = False
-        if not self._batch:
+        if not self._batch and not self._bug.done():
             self._acknowledge()
         self._paho.loop_write()
         sock = self._paho.socket()
@@ -316,48 +309,6 @@ def _is_qos0_publish(packet: Any) -> bool:  # noqa: ANN401  # paho's private rec
     return bool(packet["command"] & 0xF0 == paho.PUBLISH and packet["qos"] == 0)
 
 
-def _new_client(
-    settings: MqttSettings, will: Publication | None, tls: ssl.SSLContext | None
-) -> aiomqtt.Client:
-    host, port = settings.address
-    new = settings.version == "5"
-    properties = None
-    if new and not settings.clean_session:
-        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho forgot
-        properties.SessionExpiryInterval = settings.session_expiry_s
-    return aiomqtt.Client(
-        host,
-        port,
-        username=settings.username,
-        password=settings.password,
-        identifier=settings.client_id,
-        protocol=aiomqtt.ProtocolVersion.V5 if new else aiomqtt.ProtocolVersion.V311,
-        will=None if will is None else aiomqtt.Will(*will),
-        clean_session=None if new else settings.clean_session,
-        clean_start=settings.clean_session if new else paho.MQTT_CLEAN_START_FIRST_ONLY,
-        properties=properties,
-        timeout=ANSWER_S,
-        keepalive=settings.keepalive_s,
-        max_queued_outgoing_messages=settings.max_outgoing,
-        max_inflight_messages=INFLIGHT if not new else None,
-        tls_context=tls,
-        socket_options=[NODELAY],
-    )
-
-
 async def _until_disconnected(client: aiomqtt.Client) -> None:
     async for _ in client.messages:  # none comes this way; the iteration raises when the connection ends
         pass
-
-
-def _explain(exc: aiomqtt.MqttError) -> LostError:
-    origin = exc.__cause__ or exc.__context__  # aiomqtt keeps only the text of what paho raised
-    if isinstance(origin, OSError):
-        return lost_by(origin)
-    if isinstance(exc, MqttConnectError):
-        if isinstance(exc.rc, ReasonCode):
-            return LostError(str(exc.rc).lower(), final=exc.rc.value in FINAL_REASONS, refused=True)
-        return LostError(str(exc), refused=True)
-    if str(exc) == "Operation timed out":
-        return no_answer()
-    return LostError(str(origin or exc))

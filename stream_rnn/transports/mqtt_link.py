@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from stream_rnn.transports.base import Deliver, Publication
+from stream_rnn.transports.mqtt_parser import Ended, Malformed, Refused
+from stream_rnn.transports.mqtt_reasons import FINAL_REASONS
 
 ANSWER_S = 5.0  # a broker that accepted the connection answers within this
 INFLIGHT = 1000  # publications of qos 1 unconfirmed at a time; a broker of version 5 says how many it takes
@@ -55,8 +57,8 @@ class Intake(NamedTuple):
 
     Attributes:
         resolve: Gives stream key and text of a topic's bytes; no key where it names no stream.
-        sort: Takes (key, topic, whether it is retained) of what is not simply a new sample, and counts what is
-            to be ignored.
+        sort: Takes (key, topic, whether it is retained) of what is not simply a new sample, and counts what
+            is to be ignored.
         obey: Takes a command; the samples that came before it have been delivered.
         deliver: Takes the samples of one read.
     """
@@ -135,3 +137,12 @@ def lost_by(error: OSError) -> LostError:
 def no_answer() -> LostError:
     """A broker that accepts the connection and says nothing."""
     return LostError(f"no answer within {ANSWER_S:g} s (a broker of version 3.1.1 ignores version 5)")
+
+
+def lost_with(event: Refused | Ended | Malformed, version: str) -> LostError:
+    """What a broker's last word means."""
+    if isinstance(event, Refused):
+        return LostError(event.reason, final=event.code in FINAL_REASONS, refused=True)
+    if isinstance(event, Ended):
+        return LostError(f"the broker ended the connection: {event.reason}")
+    return LostError(f"expected MQTT {version}: {event.reason}")

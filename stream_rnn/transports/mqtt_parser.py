@@ -1,7 +1,7 @@
 """Bytes from an MQTT broker to events. No I/O: feed it bytes, take events; it knows versions 3.1.1 and 5.
 
-Laws: any cutting of the same bytes gives the same events. What is no MQTT gives one last event, `Malformed`, and
-nothing after it. A packet over the limit is refused by its first bytes, before anything of it is collected.
+Laws: any cutting of the same bytes gives the same events. What is no MQTT gives one last event, `Malformed`,
+and nothing after it. A packet over the limit is refused by its first bytes, before any of it is collected.
 """
 
 from collections.abc import Callable
@@ -150,7 +150,7 @@ class Parser:
             self._parts.append(data[start:])
         return events
 
-    def _cut(self, data: bytes, events: list[Event]) -> int:
+    def _cut(self, data: bytes, events: list[Event]) -> int:  # noqa: C901, PLR0912  # once a message: no calls
         """Tell what every whole packet says; give where the first one begins that is not whole.
 
         Raises:

@@ -18,7 +18,9 @@ from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
 from stream_rnn.transports.cut import CUTTERS, Framing
 
-LARGE_READ = 1 << 16  # bytes; uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
+LARGE_READ = (
+    1 << 16
+)  # bytes; uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
 
 
@@ -209,7 +211,9 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(server.settings, TcpSettings):
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.set_write_buffer_limits(high=0)  # send at once, whatever the loop, and tell what is left over
+        transport.set_write_buffer_limits(
+            high=0
+        )  # send at once, whatever the loop, and tell what is left over
         server.connections.add(self)
         server.counters["connections"] += 1
         server.report("connected", self.stream)
@@ -224,7 +228,9 @@ class Connection(asyncio.Protocol):
         error = None
         try:
             for payload in self._cutter.feed(data):
-                append(Message(stream, payload, t_received_ns, t_arrived_ns, reply))  # those before an error must stay
+                append(
+                    Message(stream, payload, t_received_ns, t_arrived_ns, reply)
+                )  # those before an error must stay
         except WireError as exc:
             error = exc
         if messages:
