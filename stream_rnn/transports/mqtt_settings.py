@@ -41,7 +41,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         topic: Where samples arrive. `{stream}` is one whole level and names the stream; without it, the
             whole topic is the stream's name.
         qos: Quality of service of the subscription: 0, or 1 (may repeat, is not lost).
-        version: MQTT version: "3.1.1", which every broker speaks and which costs less a message, or "5".
+        version: MQTT version: "3.1.1", which every broker speaks, or "5".
         client: Which client speaks to the broker: "builtin", or "aiomqtt", which costs more a message.
         client_id: Our name at the broker; made up by the broker without.
         clean_session: Start anew at each connection. With false the broker keeps samples (qos 1) while we
