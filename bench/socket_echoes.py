@@ -1,4 +1,4 @@
-"""Our socket transports without a model, for `bench_sockets`: `python -m bench.socket_echoes tcp|udp PORT`."""
+"""Our socket transports without a model: `python -m bench.socket_echoes tcp|udp PORT`, for bench_sockets."""
 
 import asyncio
 import sys
