@@ -24,7 +24,7 @@ from stream_rnn.model.file import save_model
 from stream_rnn.sample import Sample
 from stream_rnn.wire import CODECS, WireName
 
-LOADS = {"tcp": TcpLoad, "udp": UdpLoad}
+LOADS: dict[str, type[TcpLoad | UdpLoad]] = {"tcp": TcpLoad, "udp": UdpLoad}
 WINDOWS = {"tcp": 400, "udp": 64}
 ROWS: tuple[tuple[str, str, WireName], ...] = (
     ("echo", "tcp", "f32"),
@@ -47,7 +47,7 @@ def start(what: str, kind: str, wire: WireName, port: int, model: Path) -> "subp
     """A server that is ready."""
     command = [sys.executable, "-m", "bench.socket_echoes", kind, str(port)]
     if what == "daemon":
-        settings = {f"{kind}.port": port, f"{kind}.wire": wire}
+        settings: dict[str, object] = {f"{kind}.port": port, f"{kind}.wire": wire}
         settings |= {"tcp.framing": "frames"} if kind == "tcp" else {}
         command = [sys.executable, "-m", "stream_rnn", "run", "--model", str(model)]
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
