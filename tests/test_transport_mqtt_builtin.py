@@ -151,6 +151,18 @@ async def test_unconfirmed_publications_are_sent_again_after_the_births(known: b
         assert client.transport.counters["unconfirmed"] == 0
 
 
+async def test_stop_gives_up_and_counts_what_the_broker_does_not_confirm() -> None:
+    async with ScriptedBroker() as broker:
+        async with serving(broker) as client:
+            peer = await broker.accept()
+            await greeted(peer)
+            await client.transport.ready()
+            assert client.transport.publish("t", b"x", qos=1)
+            await peer.next()
+            assert client.transport.counters["unconfirmed"] == 0
+        assert client.transport.counters["unconfirmed"] == 1
+
+
 async def test_clean_session_gives_up_and_counts_what_was_not_confirmed() -> None:
     async with ScriptedBroker() as broker, serving(broker, clean_session=True) as client:
         peer = await broker.accept()

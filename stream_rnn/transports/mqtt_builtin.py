@@ -98,6 +98,7 @@ class BuiltinLink(asyncio.Protocol):
         self._early: list[Published] | None = []  # came before the births were sent; None after
         self._declined = 0
         self._leaving = self._ending = False
+        self._last = settings.clean_session  # whether nothing is sent again by a later connection
         self._keepalive: Keepalive | None = None
 
     @property
@@ -160,7 +161,7 @@ class BuiltinLink(asyncio.Protocol):
 
     async def say_goodbye(self, will: Publication | None) -> None:
         """See `Link`."""
-        self._leaving = self._pump.draining = True
+        self._leaving = self._pump.draining = self._last = True
         self._pump.read_or_pause()  # what still comes are confirmations
         await self._until_confirmed()
         self._ending = True  # nothing goes after the will
@@ -186,7 +187,7 @@ class BuiltinLink(asyncio.Protocol):
             if not waiting.cancel() and not waiting.cancelled():
                 waiting.exception()  # seen already, or of no interest any more
         given_up = self._pump.unsent + self._declined
-        return given_up + (self._outbox.clear() if self._settings.clean_session else 0)
+        return given_up + (self._outbox.clear() if self._last else 0)
 
     async def _until_confirmed(self) -> None:
         """Return once everything of qos 1 is confirmed, and what was taken in is answered."""
@@ -201,10 +202,9 @@ class BuiltinLink(asyncio.Protocol):
         """Wait for something that only a living connection brings."""
         try:
             await asyncio.wait({wanted, self._lost}, return_when=asyncio.FIRST_COMPLETED)
+            return wanted.result() if wanted.done() else self._lost.result()
         finally:
-            if not wanted.done():
-                wanted.cancel()
-        return self._lost.result() if wanted.cancelled() else wanted.result()
+            wanted.cancel()
 
     def publish(
         self, topic: str, payload: bytes, qos: int, *, retain: bool = False, correlation: bytes | None = None
