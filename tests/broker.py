@@ -56,6 +56,12 @@ class Mosquitto:
             self._process.wait()
             self._process = None
 
+    @property
+    def pid(self) -> int:
+        """Number of its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def _listens(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=0.05):
             return True

@@ -5,8 +5,9 @@ import contextlib
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pytest
 
@@ -52,9 +53,11 @@ async def tcp_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
 
 
 @contextlib.asynccontextmanager
-async def mqtt_case(broker: Mosquitto | None) -> AsyncIterator[Case]:
+async def mqtt_case(
+    broker: Mosquitto | None, client: Literal["builtin", "aiomqtt"] = "builtin"
+) -> AsyncIterator[Case]:
     assert broker is not None
-    transport = MqttTransport(MqttSettings(port=broker.port))
+    transport = MqttTransport(MqttSettings(port=broker.port, client=client))
 
     def send(payloads: list[bytes]) -> None:
         for payload in payloads:
@@ -75,23 +78,32 @@ async def unix_case(_broker: Mosquitto | None) -> AsyncIterator[Case]:
         yield Case(StreamSocketServer(settings), send)
 
 
-CASES = {"memory": memory_case, "tcp": tcp_case, "unix": unix_case, "mqtt": mqtt_case}
+Cases = contextlib.AbstractAsyncContextManager[Case]
+
+CASES: dict[str, Callable[[Mosquitto | None], Cases]] = {
+    "memory": memory_case,
+    "tcp": tcp_case,
+    "unix": unix_case,
+    "mqtt": mqtt_case,
+    "mqtt aiomqtt": partial(mqtt_case, client="aiomqtt"),
+}
 
 
-@pytest.fixture(params=["memory", "tcp", "unix", pytest.param("mqtt", marks=pytest.mark.mosquitto)])
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.mosquitto) if name.startswith("mqtt") else name for name in CASES
+    ]
+)
 def case(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[contextlib.AbstractAsyncContextManager[Case]]:
-    if request.param != "mqtt":
+    if not request.param.startswith("mqtt"):
         yield CASES[request.param](None)
         return
     if BINARY is None:
         pytest.skip("mosquitto is not installed")
     with running_mosquitto(tmp_path) as broker:
         yield CASES[request.param](broker)
-
-
-Cases = contextlib.AbstractAsyncContextManager[Case]
 
 
 async def collect(case: Case, wanted: int, got: list[Message]) -> None:

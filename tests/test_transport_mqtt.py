@@ -3,7 +3,7 @@ import contextlib
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -28,6 +28,16 @@ pytestmark = [pytest.mark.mosquitto, needs_mosquitto]
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
     with running_mosquitto(tmp_path) as running:
         yield running
+
+
+Made = Callable[..., MqttSettings]
+"""Settings with this client."""
+
+
+@pytest.fixture(params=["builtin", "aiomqtt"])
+def made(request: pytest.FixtureRequest) -> Made:
+    """One conformance suite: every client must pass it."""
+    return lambda **fields: msgspec.convert({"client": request.param, **fields}, MqttSettings)
 
 
 class Inbox:
@@ -91,9 +101,9 @@ async def failure(settings: MqttSettings, *, fail_fast: bool = False) -> str:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("qos", [0, 1])
 async def test_a_sample_is_answered_in_the_read_that_brought_it(
-    broker: Mosquitto, version: str, qos: int
+    made: Made, broker: Mosquitto, version: str, qos: int
 ) -> None:
-    settings = msgspec.convert({"port": broker.port, "version": version, "qos": qos}, MqttSettings)
+    settings = made(port=broker.port, version=version, qos=qos)
     echo = MqttTransport(settings)
 
     def deliver(messages: list[Message]) -> None:
@@ -112,18 +122,19 @@ async def test_a_sample_is_answered_in_the_read_that_brought_it(
     assert echo.counters["published"] == echo.counters["received"] == 300
 
 
-async def test_sockets_do_not_wait_for_more_to_send(broker: Mosquitto) -> None:
-    async with serving(MqttTransport(MqttSettings(port=broker.port)), Inbox()) as transport:
+async def test_sockets_do_not_wait_for_more_to_send(made: Made, broker: Mosquitto) -> None:
+    async with serving(MqttTransport(made(port=broker.port)), Inbox()) as transport:
         assert transport._link is not None
-        sock = transport._link._paho.socket()
-        assert isinstance(sock, socket.socket)
+        sock = transport._link.socket
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_restarted_broker_is_found_and_subscribed_to_again(broker: Mosquitto, version: str) -> None:
+async def test_a_restarted_broker_is_found_and_subscribed_to_again(
+    made: Made, broker: Mosquitto, version: str
+) -> None:
     inbox = Inbox()
-    settings = msgspec.convert({"port": broker.port, "version": version, "backoff_max_s": 0.05}, MqttSettings)
+    settings = made(port=broker.port, version=version, backoff_max_s=0.05)
     transport = MqttTransport(settings, report=inbox.report, on_connect=lambda: [ONLINE])
     name = f"mqtt 127.0.0.1:{broker.port}"
     async with serving(transport, inbox):
@@ -143,10 +154,10 @@ async def test_a_restarted_broker_is_found_and_subscribed_to_again(broker: Mosqu
         assert transport.counters["connections"] == 2
 
 
-async def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> None:
+async def test_a_broker_that_is_not_there_yet_is_waited_for(made: Made, tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path)
     inbox = Inbox()
-    settings = MqttSettings(port=broker.port, backoff_max_s=0.05)
+    settings = made(port=broker.port, backoff_max_s=0.05)
     task = asyncio.create_task(
         MqttTransport(settings, report=inbox.report).serve(inbox.deliver), name="serve"
     )
@@ -158,8 +169,8 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(tmp_path: Path) -> N
     broker.kill()
 
 
-async def test_a_clean_stop_sends_what_is_left_and_publishes_offline(broker: Mosquitto) -> None:
-    transport = MqttTransport(MqttSettings(port=broker.port), will=OFFLINE, on_connect=lambda: [ONLINE])
+async def test_a_clean_stop_sends_what_is_left_and_publishes_offline(made: Made, broker: Mosquitto) -> None:
+    transport = MqttTransport(made(port=broker.port), will=OFFLINE, on_connect=lambda: [ONLINE])
     async with watching(broker.port, STATUS, "out/{stream}") as watch:
         async with serving(transport, Inbox()):
             assert (await watch.next()).payload == b"online"
@@ -178,30 +189,34 @@ from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 status = lambda text: Publication("node/status", text, 1, True)
 transport = MqttTransport(
-    MqttSettings(port=int(sys.argv[1])), will=status(b"offline"), on_connect=lambda: [status(b"online")]
+    MqttSettings(port=int(sys.argv[1]), client=sys.argv[2]),
+    will=status(b"offline"),
+    on_connect=lambda: [status(b"online")],
 )
 asyncio.run(transport.serve(lambda messages: None))
 """
 
 
-def start_process(code: str, port: int) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", code, str(port)])
+def start_process(code: str, port: int, client: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", code, str(port), client])
 
 
-async def test_the_broker_says_offline_for_a_killed_process(broker: Mosquitto) -> None:
+async def test_the_broker_says_offline_for_a_killed_process(made: Made, broker: Mosquitto) -> None:
     async with watching(broker.port, STATUS) as watch:
-        process = start_process(PROCESS, broker.port)
+        process = start_process(PROCESS, broker.port, made().client)
         assert (await watch.next()).payload == b"online"
         process.kill()
         process.wait()
         assert (await watch.next()).payload == b"offline"
 
 
-async def test_a_bug_in_the_receiver_ends_serve_with_it_and_leaves_the_will(broker: Mosquitto) -> None:
+async def test_a_bug_in_the_receiver_ends_serve_with_it_and_leaves_the_will(
+    made: Made, broker: Mosquitto
+) -> None:
     def deliver(_messages: list[Message]) -> None:
         raise ZeroDivisionError("a bug")
 
-    transport = MqttTransport(MqttSettings(port=broker.port), will=OFFLINE)
+    transport = MqttTransport(made(port=broker.port), will=OFFLINE)
     async with watching(broker.port, STATUS) as watch:
         task = asyncio.create_task(transport.serve(deliver), name="serve")
         await transport.ready()
@@ -212,8 +227,12 @@ async def test_a_bug_in_the_receiver_ends_serve_with_it_and_leaves_the_will(brok
 
 
 @pytest.mark.parametrize("accept", [False, True])
-async def test_retained_samples_are_old_and_ignored_unless_asked_for(broker: Mosquitto, accept: bool) -> None:  # noqa: FBT001
-    settings = MqttSettings(port=broker.port, accept_retained=accept)
+async def test_retained_samples_are_old_and_ignored_unless_asked_for(
+    made: Made,
+    broker: Mosquitto,
+    accept: bool,  # noqa: FBT001
+) -> None:
+    settings = made(port=broker.port, accept_retained=accept)
     async with serving(MqttTransport(settings, topics=[]), Inbox()) as sender:
         sender.publish("sensors/a/samples", b"old", qos=1, retain=True)
     inbox = Inbox()
@@ -225,12 +244,14 @@ async def test_retained_samples_are_old_and_ignored_unless_asked_for(broker: Mos
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_persistent_session_brings_what_was_sent_meanwhile(broker: Mosquitto, version: str) -> None:
+async def test_a_persistent_session_brings_what_was_sent_meanwhile(
+    made: Made, broker: Mosquitto, version: str
+) -> None:
     fields = {"port": broker.port, "version": version, "client_id": "node", "clean_session": False, "qos": 1}
-    settings = msgspec.convert(fields, MqttSettings)
+    settings = made(**fields)
     async with serving(MqttTransport(settings), Inbox()):
         pass
-    async with serving(MqttTransport(MqttSettings(port=broker.port), topics=[]), Inbox()) as sender:
+    async with serving(MqttTransport(made(port=broker.port), topics=[]), Inbox()) as sender:
         for number in range(50):
             sender.publish("sensors/a/samples", b"%d" % number, qos=1)
     inbox = Inbox()
@@ -238,16 +259,16 @@ async def test_a_persistent_session_brings_what_was_sent_meanwhile(broker: Mosqu
         assert [int((await inbox.next()).payload) for _ in range(50)] == list(range(50))
 
 
-async def test_a_full_outbox_refuses_and_counts(broker: Mosquitto) -> None:
-    settings = MqttSettings(port=broker.port, max_outgoing=5)
+async def test_a_full_outbox_refuses_and_counts(made: Made, broker: Mosquitto) -> None:
+    settings = made(port=broker.port, max_outgoing=5)
     async with serving(MqttTransport(settings), Inbox()) as transport:
         accepted = [transport.publish("out/a", b"x") for _ in range(8)]  # the socket's turn never comes
         assert accepted == [True] * 5 + [False] * 3
         assert transport.counters["dropped_full"] == 3
 
 
-async def test_a_stream_that_makes_no_topic_is_refused_and_counted(broker: Mosquitto) -> None:
-    async with serving(MqttTransport(MqttSettings(port=broker.port)), Inbox()) as transport:
+async def test_a_stream_that_makes_no_topic_is_refused_and_counted(made: Made, broker: Mosquitto) -> None:
+    async with serving(MqttTransport(made(port=broker.port)), Inbox()) as transport:
         assert not transport.publish("out/#", b"x")
         assert transport.counters["dropped_bad_topic"] == 1
 
@@ -261,27 +282,29 @@ def private_broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_a_wrong_password_is_told_in_one_line(private_broker: Mosquitto, version: str) -> None:
+async def test_a_wrong_password_is_told_in_one_line(
+    made: Made, private_broker: Mosquitto, version: str
+) -> None:
     fields = {"port": private_broker.port, "username": "ann", "version": version}
-    text = await failure(msgspec.convert({**fields, "password": "wrong"}, MqttSettings))
+    text = await failure(made(**{**fields, "password": "wrong"}))
     assert text == f"mqtt 127.0.0.1:{private_broker.port}: user 'ann' refused: not authorized"
-    text = await failure(msgspec.convert({"port": private_broker.port, "version": version}, MqttSettings))
+    text = await failure(made(port=private_broker.port, version=version))
     assert text == f"mqtt 127.0.0.1:{private_broker.port}: anonymous refused: not authorized"
-    settings = msgspec.convert({**fields, "password": "right"}, MqttSettings)
+    settings = made(**{**fields, "password": "right"})
     async with serving(MqttTransport(settings), Inbox()):
         pass
 
 
-async def test_fail_fast_tells_in_one_line_that_nobody_is_there() -> None:
+async def test_fail_fast_tells_in_one_line_that_nobody_is_there(made: Made) -> None:
     port = free_port()
-    text = await failure(MqttSettings(port=port), fail_fast=True)
+    text = await failure(made(port=port), fail_fast=True)
     assert text == f"mqtt 127.0.0.1:{port}: Connection refused"
 
 
-async def test_stopping_while_nobody_answers_is_quiet() -> None:
+async def test_stopping_while_nobody_answers_is_quiet(made: Made) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        transport = MqttTransport(MqttSettings(port=port))
+        transport = MqttTransport(made(port=port))
         task = asyncio.create_task(transport.serve(lambda _messages: None), name="serve")
         loop = asyncio.get_running_loop()
         peer, _ = await asyncio.wait_for(loop.run_in_executor(None, silent.accept), 5)
@@ -289,10 +312,10 @@ async def test_stopping_while_nobody_answers_is_quiet() -> None:
             await stop(task)
 
 
-async def test_the_embedded_broker_serves_a_transport() -> None:
+async def test_the_embedded_broker_serves_a_transport(made: Made) -> None:
     inbox = Inbox()
     async with serve_broker() as port:
-        settings = MqttSettings(port=port, version="3.1.1", qos=1)
+        settings = made(port=port, version="3.1.1", qos=1)
         transport = MqttTransport(settings, will=OFFLINE, on_connect=lambda: [ONLINE])
         async with watching(port, STATUS) as watch:
             async with serving(transport, inbox):
@@ -338,9 +361,11 @@ def tls_broker(certificates: Path, tmp_path: Path) -> Iterator[Mosquitto]:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-async def test_samples_pass_over_tls(tls_broker: Mosquitto, certificates: Path, version: str) -> None:
+async def test_samples_pass_over_tls(
+    made: Made, tls_broker: Mosquitto, certificates: Path, version: str
+) -> None:
     fields = {"url": f"mqtts://localhost:{tls_broker.port}", "ca_file": str(certificates / "ca.pem")}
-    settings = msgspec.convert({**fields, "version": version}, MqttSettings)
+    settings = made(**{**fields, "version": version})
     inbox = Inbox()
     async with serving(MqttTransport(settings), inbox) as transport:
         for number in range(1000):
@@ -350,24 +375,24 @@ async def test_samples_pass_over_tls(tls_broker: Mosquitto, certificates: Path, 
 
 
 async def test_a_certificate_of_another_authority_is_told_in_one_line(
-    tls_broker: Mosquitto, certificates: Path
+    made: Made, tls_broker: Mosquitto, certificates: Path
 ) -> None:
-    settings = MqttSettings(host="localhost", port=tls_broker.port, ca_file=str(certificates / "other.pem"))
+    settings = made(host="localhost", port=tls_broker.port, ca_file=str(certificates / "other.pem"))
     text = await failure(settings)
     reason = "the broker's certificate is not trusted: unable to get local issuer certificate"
     assert text == f"mqtt localhost:{tls_broker.port}: {reason}"
 
 
 async def test_a_certificate_for_another_name_is_told_in_one_line(
-    tls_broker: Mosquitto, certificates: Path
+    made: Made, tls_broker: Mosquitto, certificates: Path
 ) -> None:
-    settings = MqttSettings(host="127.0.0.1", port=tls_broker.port, ca_file=str(certificates / "ca.pem"))
+    settings = made(host="127.0.0.1", port=tls_broker.port, ca_file=str(certificates / "ca.pem"))
     text = await failure(settings)
     reason = "IP address mismatch, certificate is not valid for '127.0.0.1'."
     assert text == f"mqtt 127.0.0.1:{tls_broker.port}: the broker's certificate is not trusted: {reason}"
 
 
-async def test_a_missing_authority_file_is_the_users_to_mend() -> None:
+async def test_a_missing_authority_file_is_the_users_to_mend(made: Made) -> None:
     with pytest.raises(ConfigError) as caught:
-        await MqttTransport(MqttSettings(ca_file="/no/ca.pem")).serve(lambda _messages: None)
+        await MqttTransport(made(ca_file="/no/ca.pem")).serve(lambda _messages: None)
     assert str(caught.value) == "mqtt.ca_file '/no/ca.pem': No such file or directory"

@@ -1,7 +1,6 @@
 """`stream-rnn run`: serve a model until told to stop."""
 
 import argparse
-import asyncio
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ import msgspec
 from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.daemon import Daemon, Reread
+from stream_rnn.daemon.loop import run_until_done
 from stream_rnn.errors import ConfigError
 from stream_rnn.operations.logs import Form, log_line
 from stream_rnn.operations.notify import Notifier
@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         changed = load_config(args.config, os.environ, flags(args))
         return changed, Predictor.load(changed.model.path)
 
-    asyncio.run(serve(config, predictor, reread, say))
+    run_until_done(serve(config, predictor, reread, say))
     return 0
 
 

@@ -23,8 +23,10 @@ from stream_rnn.kernels._vector import (
     spread,
 )
 
-PANEL = 13
-"""Most vectors of a panel: as many sums, a factor and a weight fit into 16 registers."""
+PANEL = 8 if LANES == 16 else 6
+"""Most vectors of a panel: enough sums to hide the time of one multiply-add, in whole tiles."""
+SMALL = 1 << 18
+"""Weights of a matrix that stays in the second-level cache, beside others."""
 ROWS = 6
 """Rows of X that `tile` multiplies with each load of W."""
 PAIR = 2

@@ -7,7 +7,7 @@ rows lie one behind the other, so that a product reads the weights as one stream
 import numpy as np
 
 from stream_rnn.kernels._jit import either, part
-from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, TILE, first_weight, pair, panel, panel_listed, tile
+from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, SMALL, TILE, first_weight, pair, panel, panel_listed, tile
 from stream_rnn.kernels.vector import LANES, integer, number, set_integer
 from stream_rnn.sample import F32
 
@@ -20,6 +20,16 @@ def padded(columns: int) -> int:
     return (columns + LANES - 1) // LANES * LANES
 
 
+@either
+def panels_of(D: int, columns: int) -> int:
+    """Panels of a packed matrix (D, columns).
+
+    One that does not fit into the caches has narrow ones: then a tile, too, reads it as one stream.
+    """
+    widest = PANEL if D * columns <= SMALL else TILE
+    return -(-((columns + LANES - 1) // LANES) // widest)
+
+
 def pack(W: F32) -> F32:
     """Pack a matrix (D, N): D `padded(N)` values."""
     D, N = W.shape
@@ -28,7 +38,7 @@ def pack(W: F32) -> F32:
     if LANES == 1:
         return whole.reshape(-1)
     vectors = whole.shape[1] // LANES
-    panels = -(-vectors // PANEL)
+    panels = panels_of(D, N)
     cuts = np.cumsum([LANES * (vectors // panels + (p < vectors % panels)) for p in range(panels)])
     return np.concatenate([part.reshape(-1) for part in np.split(whole, cuts[:-1], axis=1)])
 
@@ -73,7 +83,7 @@ def product_in_vectors(
         N: Number of sums, padded.
     """
     vectors = N // LANES
-    panels = (vectors + PANEL - 1) // PANEL
+    panels = panels_of(D, N)
     least, more = vectors // panels, vectors % panels
     w_at = first_weight(w, w_at)
     at = 0
@@ -164,7 +174,7 @@ def product_listed_in_vectors(
         numbers_at: Where their numbers are, int64 in the place of two float32 each.
     """
     vectors = N // LANES
-    panels = (vectors + PANEL - 1) // PANEL
+    panels = panels_of(D, N)
     least, more = vectors // panels, vectors % panels
     w_at = first_weight(w, w_at)
     to, come = z_at, start_at
@@ -261,7 +271,7 @@ def product_rows_in_vectors(
         N: Number of sums, padded.
     """
     vectors = N // LANES
-    panels = (vectors + PANEL - 1) // PANEL
+    panels = panels_of(D, N)
     least, more = vectors // panels, vectors % panels
     w_at = first_weight(w, w_at)
     tiled = M - M % ROWS

@@ -66,7 +66,8 @@ class Histogram:
     def record_many(self, durations_ns: Iterable[int]) -> None:
         """Count several."""
         self._pending.extend(durations_ns)
-        self._count()
+        if len(self._pending) >= BATCH:
+            self._count()
 
     def add(self, other: "Histogram") -> None:
         """Take in all that another histogram has counted."""

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, TypeAlias
 
+import msgspec
 
-class Message(NamedTuple):
+
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One payload as it arrived.
 
     Attributes:

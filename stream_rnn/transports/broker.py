@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import AsyncIterator
 from multiprocessing.connection import Connection
+from typing import cast
 
 from amqtt.broker import Broker  # type: ignore[import-untyped]  # it ships no types
 from amqtt.errors import BrokerError  # type: ignore[import-untyped]  # likewise
@@ -91,5 +92,5 @@ def _is_loopback(host: str) -> bool:
 
 def _port(broker: Broker) -> int:
     server = broker._servers["default"].instance  # noqa: SLF001  # amqtt does not tell which free port it took
-    assert isinstance(server, asyncio.Server)
+    server = cast("asyncio.Server", server)  # or uvloop's, which is none by inheritance
     return int(server.sockets[0].getsockname()[1])

@@ -8,7 +8,9 @@ import contextlib
 import os
 import socket
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -16,7 +18,11 @@ from stream_rnn.errors import TransportError
 from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
 
+Reply: TypeAlias = Callable[[bytes], None]
+"""Takes an answer."""
+
 MAX_BATCH = 256  # datagrams a call; the rest waits for one turn of the loop, so that timers run
+MAX_SENDERS = 1 << 16  # whose key and way back are remembered: bounds the memory against made-up addresses
 BUFFER_BYTES = 1 << 22  # asked of the kernel: what may wait while we work
 
 
@@ -102,6 +108,7 @@ class DatagramServer:
         self.port = 0
         self.counters = dict.fromkeys(("received", "replied", "refused_size", "dropped_full"), 0)
         self._report = report
+        self._senders: dict[Any, tuple[str, Reply | None]] = {}
         self._ready = asyncio.Event()
 
     async def serve(self, deliver: Deliver) -> None:
@@ -122,6 +129,7 @@ class DatagramServer:
             await bug
         finally:
             self._ready.clear()
+            self._senders.clear()
             loop.remove_reader(sock)
             sock.close()
             if isinstance(self.settings, UnixDatagramSettings):
@@ -138,17 +146,20 @@ class DatagramServer:
 
     def _drain(self, sock: socket.socket, deliver: Deliver, bug: "asyncio.Future[None]") -> None:
         messages: list[Message] = []
-        limit = self.settings.max_bytes
+        limit, senders, receive = self.settings.max_bytes, self._senders, sock.recvfrom
+        t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
         with contextlib.suppress(BlockingIOError):
             while len(messages) < MAX_BATCH:
-                payload, address = sock.recvfrom(limit + 1)
+                payload, address = receive(limit + 1)
+                try:
+                    key, reply = senders[address]
+                except KeyError:
+                    key, reply = self._sender(sock, address)
                 if len(payload) > limit:
                     self.counters["refused_size"] += 1
-                    self._report(
-                        "refused", f"{self.settings.key(address)}: expected at most {limit} bytes, got more"
-                    )
+                    self._report("refused", f"{key}: expected at most {limit} bytes, got more")
                     continue
-                messages.append(self._message(sock, payload, address))
+                messages.append(Message(key, payload, t_received_ns, t_arrived_ns, reply))
         self.counters["received"] += len(messages)
         if messages:
             try:
@@ -157,14 +168,18 @@ class DatagramServer:
                 if not bug.done():
                     bug.set_exception(exc)
 
-    def _message(self, sock: socket.socket, payload: bytes, address: Any) -> Message:  # noqa: ANN401 - as above
-        def reply(answer: bytes) -> None:
-            try:
-                sock.sendto(answer, address)
-            except OSError:  # its buffer is full, or the sender is gone: a datagram may be lost, counted
-                self.counters["dropped_full"] += 1
-            else:
-                self.counters["replied"] += 1
+    def _sender(self, sock: socket.socket, address: Any) -> tuple[str, Reply | None]:  # noqa: ANN401 - as above
+        """Key of a sender, and its way back where it has an address."""
+        if len(self._senders) >= MAX_SENDERS:
+            self._senders.clear()
+        reply = partial(self._reply, sock.sendto, address) if address else None
+        found = self._senders[address] = self.settings.key(address), reply
+        return found
 
-        key = self.settings.key(address)
-        return Message(key, payload, time.time_ns(), time.monotonic_ns(), reply if address else None)
+    def _reply(self, send: Callable[[bytes, Any], int], address: Any, answer: bytes) -> None:  # noqa: ANN401 - as above
+        try:
+            send(answer, address)
+        except OSError:  # its buffer is full, or the sender is gone: a datagram may be lost, counted
+            self.counters["dropped_full"] += 1
+        else:
+            self.counters["replied"] += 1

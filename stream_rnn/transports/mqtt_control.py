@@ -3,15 +3,13 @@
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-import paho.mqtt.client as paho
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
+from stream_rnn.transports.mqtt_link import Command
 
 Reply: TypeAlias = Callable[[str | None, bytes], None]
 """Takes (id of the command, answer)."""
 
-Publish: TypeAlias = Callable[[str, bytes, Properties | None], None]
-"""Takes (topic, payload, properties)."""
+Publish: TypeAlias = Callable[[str, bytes, bytes | None], None]
+"""Takes (topic, payload, correlation data)."""
 
 
 class Control(NamedTuple):
@@ -30,22 +28,18 @@ class Control(NamedTuple):
         """What the topic of every command begins with. No stream's name does, however wide a filter is."""
         return f"{self.topic}/commands/"
 
-    def accept(self, packet: paho.MQTTMessage, topic: str, publish: Publish) -> None:
+    def accept(self, command: Command, publish: Publish) -> None:
         """Have one command carried out.
 
         It is answered on the response topic it names (MQTT 5, with its correlation data), else on
         `<topic>/replies/<id>`; one with neither is not answered.
         """
-        asked = packet.properties
-        where = getattr(asked, "ResponseTopic", None)
-        properties = None
-        if where is not None and hasattr(asked, "CorrelationData"):
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]  # paho forgot
-            properties.CorrelationData = asked.CorrelationData  # type: ignore[union-attr]  # not None: it has it
+        where = command.answer_to
+        correlation = command.correlation if where is not None else None
 
         def reply(name: str | None, answer: bytes) -> None:
             to = where or (f"{self.topic}/replies/{name}" if name is not None else None)
             if to is not None:
-                publish(to, answer, properties)
+                publish(to, answer, correlation)
 
-        self.take(bytes(packet.payload), reply, topic[len(self.prefix) :])
+        self.take(command.payload, reply, command.topic[len(self.prefix) :])

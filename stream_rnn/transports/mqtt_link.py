@@ -1,235 +1,148 @@
-"""One MQTT connection, driven from its own read callback. The only file that reaches into aiomqtt.
+"""What every MQTT client promises: one connection, whose reads are answered before they return.
 
-aiomqtt reads one packet a tick, hands messages on through a queue and publishes by awaiting. Here one read
-takes every packet that is there, delivers them in one call, and writes the answers before it returns: no
-queue, no task switch, no wait for the selector between a sample and its prediction.
+`mqtt_builtin` and `mqtt_aiomqtt` keep this contract; `tests/test_transport_mqtt.py` asks it of both.
 """
 
-import asyncio
-import contextlib
+import os
 import socket
 import ssl
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
-import aiomqtt
-import paho.mqtt.client as paho
-from paho.mqtt.properties import Properties
+from stream_rnn.transports.base import Deliver, Publication
+from stream_rnn.transports.mqtt_parser import Ended, Malformed, Refused
+from stream_rnn.transports.mqtt_reasons import FINAL_REASONS
 
-from stream_rnn.transports.base import Deliver, Message
-
+ANSWER_S = 5.0  # a broker that accepted the connection answers within this
+INFLIGHT = 1000  # publications of qos 1 unconfirmed at a time; a broker of version 5 says how many it takes
 MOST_HELD = 1 << 16  # messages read but not delivered; a broker keeps no more unacknowledged (qos 1)
-MAX_BATCH = 256  # messages a read; the rest waits for one turn of the loop, so that timers run
+MAX_BATCH = 256  # messages delivered at a time; the rest waits for one turn of the loop, so that timers run
+NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it: stalls of 40 ms (Nagle, delayed ACK)
 
 
-class Link:
-    """The paho client inside an aiomqtt client.
-
-    Make it before the connection is opened: a broker sends what it kept for us right after it accepts us.
-
-    Args:
-        client: Fresh, not yet connected.
-        accept: Makes a message of a paho message, or declines it.
-        deliver: Takes the messages of one read.
-        max_outgoing: Packets held while the socket takes none.
-        hold: While that many wait, deliver nothing more: the broker keeps what is not acknowledged (qos 1),
-            and a socket that takes no bytes is not read.
+class LostError(Exception):
+    """The end of a connection, or of an attempt at one.
 
     Attributes:
-        bug: Set to the exception that `deliver` raised.
+        final: Another attempt would end the same way.
+        refused: The broker did not want us.
     """
 
-    def __init__(
-        self,
-        client: aiomqtt.Client,
-        accept: Callable[[paho.MQTTMessage], Message | None],
-        deliver: Deliver,
-        max_outgoing: int,
-        *,
-        hold: bool = True,
-    ) -> None:
-        # aiomqtt shows its paho client nowhere; pinned below version 3, which has none.
-        self._paho = client._client  # noqa: SLF001
-        self._confirm = self._paho.on_publish
-        self._accept = accept
-        self._deliver = deliver
-        self._max_outgoing = max_outgoing
-        self._holds = hold
-        self._taken: list[int] = []  # ids of messages of qos 1 that the broker still keeps for us
-        self._held = False
-        self._batch: list[Message] = []
-        self._reading = False
-        self._loop = asyncio.get_running_loop()
-        self.bug: asyncio.Future[None] = self._loop.create_future()
-        self._paho.on_message = self._on_message
-        self._paho.manual_ack_set(on=True)
-        self._paho.disable_logger()  # a log call a packet, and errors that the report tells already
+    def __init__(self, reason: str, *, final: bool = False, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.final, self.refused = final, refused
 
-    def start(self) -> None:
-        """Take over the open connection's socket."""
-        self._paho.on_socket_register_write = self._on_register_write
-        self._paho.on_socket_unregister_write = self._on_unregister_write
-        sock = self._paho.socket()
-        if sock is not None:  # else the broker is gone again already, and aiomqtt says so
-            self._loop.add_reader(sock, self._read)
-            self._read()
 
-    def confirm_publications(self, *, wanted: bool) -> None:
-        """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
-        self._paho.on_publish = self._confirm if wanted else None
+class Command(NamedTuple):
+    """A message that is no sample.
 
-    def publish(
-        self,
-        topic: str,
-        payload: bytes,
-        qos: int,
-        *,
-        retain: bool = False,
-        properties: Properties | None = None,
-    ) -> str:
-        """Hand one packet to the socket; give the name of the counter it comes under."""
-        # paho bounds only qos 1; this deque holds whatever the socket has not taken yet.
-        if len(self._paho._out_packet) >= self._max_outgoing:  # noqa: SLF001
-            return "dropped_full"
-        try:
-            code = self._paho.publish(topic, payload, qos, retain, properties).rc
-        except ValueError:  # a stream named by its sender can make a topic that MQTT does not allow
-            return "dropped_bad_topic"
-        if code == paho.MQTT_ERR_SUCCESS:
-            return "published"
-        return "dropped_full" if code == paho.MQTT_ERR_QUEUE_SIZE else "dropped_disconnected"
+    Attributes:
+        topic: Its topic.
+        payload: Its payload.
+        answer_to: Version 5: where it wants to be answered.
+        correlation: Version 5: what the answer must carry.
+    """
+
+    topic: str
+    payload: bytes
+    answer_to: str | None
+    correlation: bytes | None
+
+
+Sorted: TypeAlias = Literal["sample", "command", "ignored"]
+
+
+class Intake(NamedTuple):
+    """What a link does with a message.
+
+    Attributes:
+        resolve: Gives stream key and text of a topic's bytes; no key where it names no stream.
+        sort: Takes (key, topic, whether it is retained) of what is not simply a new sample, and counts what
+            is to be ignored.
+        obey: Takes a command; the samples that came before it have been delivered.
+        deliver: Takes the samples of one read.
+    """
+
+    resolve: Callable[[bytes], tuple[str | None, str]]
+    sort: Callable[[str | None, str, bool], Sorted]
+    obey: Callable[[Command], None]
+    deliver: Deliver
+
+
+class Link(Protocol):
+    """One connection to a broker, from its opening to its end.
+
+    A message of qos 1 is acknowledged once the call of `deliver` that took it has returned. Where `hold` was
+    asked for, nothing is delivered that there is no room to answer, and the broker keeps what is not
+    acknowledged.
+    """
 
     @property
-    def open(self) -> bool:
-        """Whether there is a socket: paho got through to the broker, and TLS is agreed on."""
-        return self._paho.socket() is not None
+    def socket(self) -> Any:  # noqa: ANN401  # a socket, or what a loop shows of one
+        """What the connection runs over."""
 
-    async def flush(self) -> None:
-        """Take nothing more in; return once the broker has confirmed every publication of qos 1."""
-        self._paho.on_message = None  # the broker keeps what is not acknowledged
-        self._hold(held=False)
-        confirmed = asyncio.Event()
-        self._paho.on_publish = lambda *_: confirmed.set()
-        while self._paho._out_messages or self._batch:  # noqa: SLF001  # sent or waiting for their turn
-            await confirmed.wait()
-            confirmed.clear()
-            self.deliver_so_far()
-        self._acknowledge()
+    async def connect(self) -> None:
+        """Open the connection and have it accepted.
 
-    def close(self) -> int:
+        Raises:
+            LostError: It did not come about.
+        """
+
+    async def until_lost(self) -> None:
+        """Raise what ended the connection: `LostError`, or the exception of `deliver`."""
+
+    async def greet(self, births: Sequence[Publication], filters: Mapping[str, int]) -> dict[str, str]:
+        """Publish, then subscribe; give what was refused, and why.
+
+        Args:
+            births: What is published first.
+            filters: Quality of service for each topic filter.
+        """
+
+    def publish(
+        self, topic: str, payload: bytes, qos: int, *, retain: bool = False, correlation: bytes | None = None
+    ) -> str:
+        """Hand over one publication; give the name of the counter it comes under."""
+
+    async def say_goodbye(self, will: Publication | None) -> None:
+        """Take nothing more in, answer and send what is left; then publish the will, and disconnect.
+
+        Raises:
+            LostError: The broker was gone first.
+        """
+
+    async def close(self) -> int:
         """Cut the connection, if it still stands, without goodbye: the broker then publishes the will.
 
         Returns:
-            Number of publications that were accepted but not confirmed or not sent.
+            Number of publications that were accepted but not sent or not confirmed, and are given up.
         """
-        # qos 0 that the socket has not taken, and qos 1 that the broker has not confirmed
-        unsent = sum(1 for packet in self._paho._out_packet if _is_qos0_publish(packet))  # noqa: SLF001
-        unsent += len(self._paho._out_messages)  # noqa: SLF001
-        sock = self._paho.socket()
-        if sock is not None:
-            self._loop.remove_writer(sock)
-            assert isinstance(sock, socket.socket)  # plain or TLS; we never ask for WebSockets
-            self._paho.on_message = None  # what still lies in the socket was never received
-            with contextlib.suppress(OSError):  # the other side may have been first
-                sock.shutdown(socket.SHUT_RDWR)
-            while self._paho.socket() is not None:
-                self._paho.loop_read()  # meets the end, closes, and stops paho's and aiomqtt's housekeeping
-        return unsent
-
-    def _on_message(self, _client: paho.Client, _userdata: Any, packet: paho.MQTTMessage) -> None:  # noqa: ANN401
-        message = self._accept(packet)
-        if message is not None:
-            self._batch.append(message)
-        if packet.qos:
-            self._taken.append(packet.mid)
-
-    def deliver_so_far(self) -> None:
-        """Deliver what reads have brought until now, as far as there is room for the answers."""
-        while self._batch and (room := self._room()) > 0:
-            batch, self._batch = self._batch[:room], self._batch[room:]
-            self._deliver(batch)
-            if self._batch:
-                self._paho.loop_write()
-
-    def _room(self) -> int:
-        """How many answers may still be handed over; there is always room where nothing is held."""
-        if not self._holds or len(self._batch) > MOST_HELD:
-            return len(self._batch)
-        # of qos 0 what the socket has not taken; of qos 1 what the broker has not confirmed
-        waiting = max(len(self._paho._out_packet), len(self._paho._out_messages))  # noqa: SLF001
-        return self._max_outgoing - waiting
-
-    def _read(self) -> None:
-        self._reading = True
-        try:
-            again = self._take_packets()
-            self.deliver_so_far()
-        except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
-            again = False
-            if not self.bug.done():
-                self.bug.set_exception(exc)
-        finally:
-            self._reading = False
-        if not self._batch:
-            self._acknowledge()
-        self._paho.loop_write()
-        sock = self._paho.socket()
-        if sock is not None and self._paho.want_write():
-            self._loop.add_writer(sock, self._write)
-            self._hold(held=self._stuffed())
-        if again and not self._held:  # decrypted bytes wait inside TLS, where the selector does not see them
-            self._loop.call_soon(self._read)
-
-    def _stuffed(self) -> bool:
-        """Whether half of what may wait for the socket does."""
-        return self._holds and len(self._paho._out_packet) > self._max_outgoing // 2  # noqa: SLF001
-
-    def _acknowledge(self) -> None:
-        """Tell the broker that it need not keep what was taken in and answered."""
-        taken, self._taken = self._taken, []
-        for number in taken:
-            self._paho.ack(number, 1)
-
-    def _hold(self, *, held: bool) -> None:
-        """Stop reading a socket that takes no bytes, or go on."""
-        sock = self._paho.socket()
-        if held == self._held or sock is None:
-            return
-        self._held = held
-        if held:
-            self._loop.remove_reader(sock)
-        else:
-            self._loop.add_reader(sock, self._read)
-            self._loop.call_soon(self._read)  # decrypted bytes may wait inside TLS
-
-    def _write(self) -> None:
-        """Write what the socket takes now."""
-        self._paho.loop_write()
-        if self._held and not self._stuffed():
-            self._hold(held=False)
-
-    def _take_packets(self) -> bool:
-        """Read until nothing is there; True when TLS still holds bytes at the limit."""
-        while True:
-            before = len(self._batch)
-            self._paho.loop_read()
-            hidden = _decrypted_bytes(self._paho.socket())
-            if len(self._batch) >= MAX_BATCH:
-                return hidden
-            if len(self._batch) == before and not hidden:
-                return False
-
-    def _on_register_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
-        if not self._reading:  # a read writes at its end
-            self._loop.add_writer(sock, self._write)
-
-    def _on_unregister_write(self, _client: paho.Client, _userdata: Any, sock: Any) -> None:  # noqa: ANN401
-        self._loop.remove_writer(sock)
 
 
-def _decrypted_bytes(sock: Any) -> bool:  # noqa: ANN401  # a socket, a TLS socket, or None
-    return isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
+NewLink: TypeAlias = Callable[[Intake, ssl.SSLContext | None], Link]
+"""Makes the link of one more connection."""
 
 
-def _is_qos0_publish(packet: Any) -> bool:  # noqa: ANN401  # paho's private record
-    return bool(packet["command"] & 0xF0 == paho.PUBLISH and packet["qos"] == 0)
+def lost_by(error: OSError) -> LostError:
+    """What an error of the network means, in a few words."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return LostError(f"the broker's certificate is not trusted: {error.verify_message}", final=True)
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return LostError("expected TLS, got something else: is this port without TLS?", final=True)
+    if isinstance(error, socket.gaierror | ssl.SSLError) or not error.errno:
+        return LostError(error.strerror or str(error) or type(error).__name__)
+    return LostError(os.strerror(error.errno))
+
+
+def no_answer() -> LostError:
+    """A broker that accepts the connection and says nothing."""
+    return LostError(f"no answer within {ANSWER_S:g} s (a broker of version 3.1.1 ignores version 5)")
+
+
+def lost_with(event: Refused | Ended | Malformed, version: str) -> LostError:
+    """What a broker's last word means."""
+    if isinstance(event, Refused):
+        return LostError(event.reason, final=event.code in FINAL_REASONS, refused=True)
+    if isinstance(event, Ended):
+        return LostError(f"the broker ended the connection: {event.reason}")
+    return LostError(f"expected MQTT {version}: {event.reason}")

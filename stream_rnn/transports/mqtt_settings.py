@@ -41,7 +41,8 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         topic: Where samples arrive. `{stream}` is one whole level and names the stream; without it, the
             whole topic is the stream's name.
         qos: Quality of service of the subscription: 0, or 1 (may repeat, is not lost).
-        version: MQTT version: "3.1.1", which every broker speaks and which costs less a message, or "5".
+        version: MQTT version: "3.1.1", which every broker speaks, or "5".
+        client: Which client speaks to the broker: "builtin", or "aiomqtt", which costs more a message.
         client_id: Our name at the broker; made up by the broker without.
         clean_session: Start anew at each connection. With false the broker keeps samples (qos 1) while we
             are away; needs `client_id`.
@@ -64,6 +65,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     topic: str = "sensors/{stream}/samples"
     qos: Literal[0, 1] = 0
     version: Literal["3.1.1", "5"] = "3.1.1"
+    client: Literal["builtin", "aiomqtt"] = "builtin"
     client_id: str | None = None
     clean_session: bool = True
     session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 3600

@@ -9,7 +9,7 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -18,6 +18,9 @@ from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
 from stream_rnn.transports.cut import CUTTERS, Framing
 
+LARGE_READ = (
+    1 << 16
+)  # bytes; uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
 
 
@@ -188,13 +191,14 @@ class Connection(asyncio.Protocol):
         self._cutter = CUTTERS[server.settings.framing](server.settings.max_bytes)
         self._transport: asyncio.Transport
         self._answers: list[bytes] = []
+        self._reply = self.reply  # one for all messages
         self._reading = False
         self._ending = False
+        self._full = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Name the stream, or refuse one client too many."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = transport = cast("asyncio.Transport", transport)  # uvloop's is none by inheritance
         server = self._server
         server.accepted += 1
         self.stream = server.settings.key(transport.get_extra_info("peername"), server.accepted)
@@ -207,7 +211,9 @@ class Connection(asyncio.Protocol):
             return
         if isinstance(server.settings, TcpSettings):
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.set_write_buffer_limits(high=server.settings.max_outgoing_bytes)
+        transport.set_write_buffer_limits(
+            high=0
+        )  # send at once, whatever the loop, and tell what is left over
         server.connections.add(self)
         server.counters["connections"] += 1
         server.report("connected", self.stream)
@@ -218,11 +224,13 @@ class Connection(asyncio.Protocol):
             return
         messages: list[Message] = []
         t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
+        stream, reply, append = self.stream, self._reply, messages.append
         error = None
         try:
             for payload in self._cutter.feed(data):
-                message = Message(self.stream, payload, t_received_ns, t_arrived_ns, self.reply)
-                messages.append(message)  # one by one: those before an error must stay
+                append(
+                    Message(stream, payload, t_received_ns, t_arrived_ns, reply)
+                )  # those before an error must stay
         except WireError as exc:
             error = exc
         if messages:
@@ -232,6 +240,14 @@ class Connection(asyncio.Protocol):
             self._server.counters["refused_size"] += 1
             self._server.report("refused", f"{self.stream}: {error}")
             self.close()
+        elif len(data) >= LARGE_READ and not self._transport.is_closing():
+            self._transport.pause_reading()
+            self.lost.get_loop().call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Read again: timers, signals and other clients have had their turn."""
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _answer(self, messages: list[Message]) -> None:
         self._reading = True
@@ -259,10 +275,20 @@ class Connection(asyncio.Protocol):
             return
         self._server.counters["replied"] += len(answers)
         self._transport.write(self._cutter.join(answers))
+        limit = self._server.settings.max_outgoing_bytes
+        if self._full and self._transport.get_write_buffer_size() > limit:
+            self._disconnect_slow(limit)
 
     def pause_writing(self) -> None:
+        """The socket does not take everything."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """The socket has taken everything."""
+        self._full = False
+
+    def _disconnect_slow(self, limit: int) -> None:
         """Disconnect a client that does not read: more than `max_outgoing_bytes` wait for it."""
-        limit = self._server.settings.max_outgoing_bytes
         self._server.counters["dropped_slow"] += 1
         self._server.report("dropped", f"{self.stream}: does not read; over {limit} bytes wait for it")
         self._transport.abort()

@@ -1,7 +1,5 @@
 """Topic templates: which MQTT filter to subscribe to, and which stream a topic belongs to. No I/O."""
 
-from paho.mqtt.client import topic_matches_sub
-
 from stream_rnn.errors import ConfigError
 
 PLACEHOLDER = "{stream}"
@@ -31,7 +29,7 @@ class TopicTemplate:
     def key(self, topic: str) -> str | None:
         """Give the stream key of a topic, or None when the topic is not of this template."""
         if not self._named:
-            return topic if topic_matches_sub(self.filter, topic) else None
+            return topic if matches(self.filter, topic) else None
         if not (topic.startswith(self._prefix) and topic.endswith(self._suffix)):
             return None
         key = topic[len(self._prefix) : len(topic) - len(self._suffix)]
@@ -50,6 +48,22 @@ class TopicRouter:
         self.templates = [TopicTemplate(template) for template in templates]
         self._reserved = reserved
         self._known: dict[str, str | None] = {}
+        self._raw: dict[bytes, tuple[str | None, str]] = {}
+
+    def resolve(self, topic: bytes) -> tuple[str | None, str]:
+        """Give key and topic of a topic's bytes; the topic is empty where they are no UTF-8."""
+        try:
+            return self._raw[topic]
+        except KeyError:
+            pass
+        if len(self._raw) >= MAX_KNOWN_TOPICS:
+            self._raw.clear()
+        try:
+            text = topic.decode()
+        except UnicodeDecodeError:  # a careless broker let it pass
+            text = ""
+        found = self._raw[topic] = (self.key(text) if text else None, text)
+        return found
 
     def key(self, topic: str) -> str | None:
         """Give the key by the first template that matches, or None."""
@@ -65,6 +79,21 @@ class TopicRouter:
             key = next((key for key in keys if key is not None), None)
         self._known[topic] = key
         return key
+
+
+def matches(wanted: str, topic: str) -> bool:
+    """Whether a topic is one of those that a filter subscribes to.
+
+    >>> matches("a/+/#", "a/b"), matches("#", "$SYS/uptime")
+    (True, False)
+    """
+    if topic.startswith("$") and wanted[:1] in {"+", "#"}:  # the broker's own topics are asked for by name
+        return False
+    levels, asked = topic.split("/"), wanted.split("/")
+    if asked[-1] == "#":
+        asked.pop()
+        levels = levels[: len(asked)]
+    return len(asked) == len(levels) and all(a in {"+", b} for a, b in zip(asked, levels, strict=True))
 
 
 def _check(template: str) -> None:

@@ -1,9 +1,29 @@
 """Raw little-endian float32: the features, nothing else. Order of arrival stands for the sequence number."""
 
+import sys
+
 import numpy as np
 
 from stream_rnn.errors import WireError
-from stream_rnn.sample import Flag, Prediction, Sample
+from stream_rnn.sample import F32, Flag, Prediction, Sample
+
+WIRE = np.dtype("<f4")
+NATIVE = np.dtype(np.float32)
+LITTLE = sys.byteorder == "little"
+
+
+def to_values(payload: bytes, at: int = 0) -> F32:
+    """The float32 from a place, a multiple of four, to the end: copied, writable, aligned.
+
+    Numba compiles a kernel anew for an array that may not be written to.
+    """
+    values: F32 = np.frombuffer(bytearray(payload), WIRE, -1, at)
+    return values if LITTLE else values.astype(NATIVE)
+
+
+def to_wire(values: F32) -> bytes:
+    """Float32 as little-endian bytes."""
+    return values.tobytes() if LITTLE else values.astype(WIRE).tobytes()
 
 
 class F32Codec:
@@ -14,16 +34,15 @@ class F32Codec:
         if not payload or len(payload) % 4:
             got = len(payload)
             raise WireError("length", f"stream {stream!r}: expected whole float32 values, got {got} bytes")
-        x = np.frombuffer(payload, dtype="<f4").astype(np.float32)  # aligned, whatever it was cut from
-        return [Sample(stream, None, None, x)]
+        return [Sample(stream, None, None, to_values(payload))]
 
     def encode_sample(self, sample: Sample) -> bytes:
         """See `Codec`."""
-        return sample.x.astype("<f4").tobytes()
+        return to_wire(sample.x)
 
     def encode_prediction(self, prediction: Prediction, t_published_ns: int) -> bytes:  # noqa: ARG002 - no place for it
         """See `Codec`."""
-        return prediction.y.astype("<f4").tobytes()
+        return to_wire(prediction.y)
 
     def decode_prediction(self, payload: bytes) -> tuple[Prediction, int]:
         """See `Codec`. Raw values carry neither stream nor times: those are empty and 0."""

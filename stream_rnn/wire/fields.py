@@ -10,6 +10,7 @@ from stream_rnn.errors import WireError
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 
 VERSION = 1
+NAN = int(Flag.NAN)  # an enum's own operators cost more than the rest of a prediction
 
 Integer: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Value: TypeAlias = float | None  # JSON has no NaN: null is a missing feature
@@ -99,7 +100,7 @@ def to_floats(values: list[Value] | list[OpenBciFields | Value]) -> F32:
 def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
     """A prediction's fields, ready to encode."""
     y: list[Value] = prediction.y.tolist()
-    if prediction.flags & Flag.NAN:
+    if int(prediction.flags) & NAN:
         y = [value if value is not None and math.isfinite(value) else None for value in y]
     return PredictionFields(
         VERSION,
@@ -108,7 +109,7 @@ def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
         prediction.session,
         y,
         prediction.model,
-        flag_names(prediction.flags),
+        flag_names(int(prediction.flags)),
         prediction.missed,
         prediction.t_source_ns,
         prediction.t_received_ns,

@@ -9,15 +9,16 @@ length, u32 (see transports).
 
 import struct
 
-import numpy as np
-
 from stream_rnn.errors import WireError
 from stream_rnn.sample import F32, Flag, Prediction, Sample
+from stream_rnn.wire.f32 import to_values, to_wire
 
 MAGIC, VERSION, SAMPLE, PREDICTION, NONE = b"sr", 1, 1, 2, -1
 HEADER = struct.Struct("<2sBBHHIqq")
 TRAILER = struct.Struct("<I12s12sqqq")
-FLAGS = sum(Flag)
+PREDICTION_HEAD = struct.Struct(HEADER.format + TRAILER.format.removeprefix("<"))
+PADDING = [bytes(-size % 4) for size in range(4)]
+FLAGS = int(sum(Flag))
 MAX_MISSED = 2**32 - 1
 
 
@@ -31,13 +32,24 @@ class FrameCodec:
 
     def encode_sample(self, sample: Sample) -> bytes:
         """See `Codec`."""
+        key, x = sample.stream.encode(), sample.x
         seq = NONE if sample.seq is None else sample.seq
         t_ns = NONE if sample.t_ns is None else sample.t_ns
-        return _close(SAMPLE, 0, sample.stream, seq, t_ns, b"", sample.x)
+        head = HEADER.pack(MAGIC, VERSION, SAMPLE, 0, len(key), x.shape[0], seq, t_ns)
+        return b"".join((head, key, PADDING[(len(head) + len(key)) % 4], to_wire(x)))
 
     def encode_prediction(self, prediction: Prediction, t_published_ns: int) -> bytes:
         """See `Codec`."""
-        trailer = TRAILER.pack(
+        key, t_ns, y = prediction.stream.encode(), prediction.t_source_ns, prediction.y
+        head = PREDICTION_HEAD.pack(
+            MAGIC,
+            VERSION,
+            PREDICTION,
+            prediction.flags,
+            len(key),
+            y.shape[0],
+            prediction.seq,
+            NONE if t_ns is None else t_ns,
             min(prediction.missed, MAX_MISSED),
             prediction.session.encode(),
             prediction.model.encode(),
@@ -45,10 +57,7 @@ class FrameCodec:
             prediction.t_stepped_ns,
             t_published_ns,
         )
-        t_ns = NONE if prediction.t_source_ns is None else prediction.t_source_ns
-        return _close(
-            PREDICTION, prediction.flags, prediction.stream, prediction.seq, t_ns, trailer, prediction.y
-        )
+        return b"".join((head, key, PADDING[(len(head) + len(key)) % 4], to_wire(y)))
 
     def decode_prediction(self, payload: bytes) -> tuple[Prediction, int]:
         """See `Codec`."""
@@ -67,13 +76,6 @@ class FrameCodec:
             t_stepped_ns=t_stepped_ns,
         )
         return prediction, t_published_ns
-
-
-def _close(kind: int, flags: int, stream: str, seq: int, t_ns: int, trailer: bytes, values: F32) -> bytes:
-    key = stream.encode()
-    head = HEADER.pack(MAGIC, VERSION, kind, flags, len(key), values.shape[0], seq, t_ns)
-    padding = bytes(-(len(head) + len(trailer) + len(key)) % 4)
-    return b"".join((head, trailer, key, padding, values.astype("<f4", copy=False).tobytes()))
 
 
 def _open(
@@ -96,9 +98,8 @@ def _open(
     if count == 0 or len(payload) != expected:
         raise WireError("length", f"frame: expected {expected} bytes for {count} values, got {len(payload)}")
     trailer = TRAILER.unpack_from(payload, HEADER.size) if kind == PREDICTION else (0, b"", b"", 0, 0, 0)
-    key = _text(payload[fixed : fixed + key_size])
-    values = np.frombuffer(payload, dtype="<f4", offset=values_at).astype(np.float32)
-    return flags, key, seq, t_ns, trailer, values
+    key = _text(payload[fixed : fixed + key_size]) if key_size else ""
+    return flags, key, seq, t_ns, trailer, to_values(payload, values_at)
 
 
 def _text(raw: bytes) -> str:

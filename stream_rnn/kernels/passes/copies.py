@@ -6,9 +6,8 @@ import numpy as np
 
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import kernel
-from stream_rnn.kernels._panel import PANEL
 from stream_rnn.kernels.engine import GATES, RECURRENT_GATES
-from stream_rnn.kernels.packed import padded
+from stream_rnn.kernels.packed import padded, panels_of
 from stream_rnn.kernels.passes import tape as places
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
@@ -130,7 +129,7 @@ def _pack_part(copy: I64, weights: F32, tape: F32) -> None:
     source, row_step, column_step, rows, columns = copy[0], copy[1], copy[2], copy[3], copy[4]
     first_row, first, at, inputs, N = copy[5], copy[6], copy[7], copy[8], copy[9]
     vectors = N // LANES
-    panels = (vectors + PANEL - 1) // PANEL if LANES > 1 else 1
+    panels = panels_of(inputs, N) if LANES > 1 else 1
     least, more = vectors // panels, vectors % panels
     begin = 0
     for p in range(panels):
