@@ -21,6 +21,7 @@ from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
+from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec
 
@@ -212,12 +213,14 @@ class Pipeline:
             return
         t_received = [message.t_received_ns for message in origins]
         answers = self.sessions.feed(samples, t_received, t_began, time.time_ns)
-        for sample, message, answer in zip(samples, origins, answers, strict=True):
-            if isinstance(sample, CountedError) or isinstance(answer, CountedError):
-                assert isinstance(answer, CountedError)
+        t_stepped = time.monotonic_ns()
+        for message, answer in zip(origins, answers, strict=True):
+            if isinstance(answer, CountedError):
                 self._refuse(source, message, answer)
             else:
-                self._finish(source, codec, sample, message, answer, t_began)
+                for prediction in answer:
+                    self._answer(source, codec, message, prediction)
+        self._measure_all(samples, origins, answers, t_began, t_stepped)
 
     def _serve_recorded(
         self,
@@ -300,6 +303,28 @@ class Pipeline:
         stages["queue"].record(t_began - t_arrived)
         stages["step"].record(t_stepped - t_began)
         stages["total"].record(time.monotonic_ns() - t_arrived)
+
+    def _measure_all(
+        self,
+        samples: list[Sample | CountedError],
+        origins: list[Message],
+        answers: list[Answer],
+        t_began: int,
+        t_stepped: int,
+    ) -> None:
+        """Durations of what came together: each sample has its share of the step, and all waited for the last."""
+        taken = [
+            (sample.stream, message.t_arrived_ns)
+            for sample, message, answer in zip(samples, origins, answers, strict=True)
+            if not isinstance(sample, CountedError) and not isinstance(answer, CountedError)
+        ]
+        if not taken:
+            return
+        t_done, step = time.monotonic_ns(), (t_stepped - t_began) // len(taken)
+        for stages, arrived in self.latency.by_group(taken):
+            stages["queue"].record_many([t_began - t for t in arrived])
+            stages["step"].record_many([step] * len(arrived))
+            stages["total"].record_many([t_done - t for t in arrived])
 
     def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
         """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
