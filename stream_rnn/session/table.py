@@ -73,8 +73,6 @@ class Sessions:
         Returns:
             What became of each, in the same order: predictions, or why it was refused.
         """
-        if len(samples) == 1 and not isinstance(samples[0], CountedError):
-            return [self._feed_one(samples[0], t_received_ns[0], now_ns, clock)]
         answers: list[Answer] = [NOTHING] * len(samples)
         places: list[int] = []
         sessions: list[Session] = []
@@ -153,12 +151,6 @@ class Sessions:
             self.totals.waiting -= session.counters.waiting
             self._used_ns[session.row] = NEVER
             self._shared.memories.give_back(session.at)
-
-    def _feed_one(self, sample: Sample, t_received_ns: int, now_ns: int, clock: Clock) -> Answer:
-        try:
-            return self.get(sample.stream, now_ns).feed(sample, t_received_ns, clock)
-        except CountedError as error:
-            return error
 
     def _move(self, *, afresh: bool) -> None:
         """Other memories: for states of another shape, or for more or fewer streams."""
