@@ -20,7 +20,7 @@ from stream_rnn.sample import F32, I64
 OUTPUTS, STATE, FEATURES_AT = range(0, 6, 2)
 """Fields of the engine's own part: outputs K, values of a hidden state, where features are put."""
 FRESH, SETTLED, ODD = range(3)
-"""Status of a session: no step yet since its state is new; nothing out of the ordinary; look at what comes closely."""
+"""Status of a session: no step yet since its state is new; nothing unusual; look at what comes closely."""
 MAX_SEQ = 2**63 - 1  # what the encodings can carry
 NO_SEQ, ANY = -1, -2
 NO_TIME = -(2**63)
@@ -154,7 +154,9 @@ def advance_run(engine: F32, memory: F32, at: int, xs: F32, ys: F32) -> None:
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        advance(engine, memory, at, xs[t], ys[t], ANY - 0 * t, 0 * t)  # no constants: they would compile it anew
+        advance(
+            engine, memory, at, xs[t], ys[t], ANY - 0 * t, 0 * t
+        )  # no constants: they would compile it anew
 
 
 @hot

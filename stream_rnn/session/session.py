@@ -33,8 +33,8 @@ GAPS_REMEMBERED = 32  # enough to tell a late sample from a duplicate
 class Session:
     """One stream: give it samples, take predictions.
 
-    What every sample changes lies in the stream's row of the shared memories, so that `together` can change it
-    for many streams at once; what few streams ever need is kept apart.
+    What every sample changes lies in the stream's row of the shared memories, so that `together` can change
+    it for many streams at once; what few streams ever need is kept apart.
 
     Attributes:
         stream: Key of the stream.
@@ -368,4 +368,3 @@ class Session:
             for _ in range(missed):
                 self._shared.predictor.advance(self._shared.memories.data, self.at, x, y)
             self._count("filled", self._get(COUNT) - before)
-
