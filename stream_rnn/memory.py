@@ -12,7 +12,7 @@ from stream_rnn.sample import F32, I64
 
 COUNT, TICKET, LAST_SEQ, T_NS, STEPPED, STATUS = range(0, 12, 2)
 """Fields in front of a stream's memory, int64 in the place of two float32 each: samples taken in, the ticket
-of what was prepared for the next one; and what a session keeps there: seq and time of its last sample, samples
+of what was prepared for the next one; what a session keeps there: seq and time of its last sample, samples
 stepped, and whether anything is out of the ordinary."""
 WINDOW_AT = 16
 

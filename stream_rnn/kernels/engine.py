@@ -27,7 +27,7 @@ A_AT, Q_AT, RESET_AT = range(24, 30, 2)
 """Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
 NUMBERS_AT, FEW, PAUSE = range(30, 36, 2)
 """Columns: scratch for the numbers of the inputs that are not zero; below how many only those are taken, 0
-unless `sparse.tune` measured that it pays; for how many steps they are not counted, since they were too many."""
+unless `sparse.tune` measured that it pays; for how many steps they are not counted, being too many."""
 COLUMNS = 36
 """Of a row. An int64 takes the place of two float32, so fields and columns are two apart."""
 
