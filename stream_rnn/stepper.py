@@ -138,8 +138,10 @@ def prepare(engine: F32, memory: F32, at: int) -> None:
         memory: Holds the stream's memory from index `at`. Its ticket is overwritten.
         at: See `memory`.
     """
+    ticket = integer(engine, LAST_TICKET) + 1  # a new one: what was prepared for another memory is gone
+    set_integer(engine, LAST_TICKET, ticket)
     network.prepare(engine, memory, state_at(engine, memory, at))
-    set_integer(memory, at + TICKET, integer(engine, LAST_TICKET))
+    set_integer(memory, at + TICKET, ticket)
 
 
 @hot

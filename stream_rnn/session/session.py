@@ -18,7 +18,7 @@ from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT,
 from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.kept import Kept
-from stream_rnn.session.shared import Shared
+from stream_rnn.session.shared import Shared, Unusual
 from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
 from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED
 
