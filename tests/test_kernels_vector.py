@@ -1,4 +1,4 @@
-"""Vectors of our own against plain numba and against narrower ones: the laws hold, and the numbers are near."""
+"""Vectors of our own against plain numba and narrower ones: the laws hold, and the numbers are near."""
 
 import os
 

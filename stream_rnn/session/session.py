@@ -126,6 +126,7 @@ class Session(Kept):
             waiting_of(unusual),
             self.counters,
             self.memory.to_bytes(),
+            unusual.owed,
         )
         return msgspec.msgpack.encode(stored)
 
