@@ -20,9 +20,9 @@ ROOT = Path(__file__).parent
 
 def kernel_sources(root: Path) -> list[Path]:
     """The modules with kernels, and every module of ours they import: its constants are compiled in."""
-    waiting = {
-        path for path in root.glob("stream_rnn/**/*.py") if "@kernel" in path.read_text(encoding="utf-8")
-    }
+    marks = ("@kernel\n", "@hot\n", "@part\n")
+    sources = {path: path.read_text(encoding="utf-8") for path in root.glob("stream_rnn/**/*.py")}
+    waiting = {path for path, source in sources.items() if any(mark in source for mark in marks)}
     found: set[Path] = set()
     while waiting:
         path = waiting.pop()

@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from bench.bench_step import NETWORKS, network
 from bench.mqtt_load import Load, cpu_ns
+from bench.networks import NETWORKS, network
 from stream_rnn.model.file import save_model
 from tests.broker import running_mosquitto
 
@@ -86,7 +86,7 @@ class Client:
             command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         else:
             command = [*python, "bench.mqtt_echoes", name, str(port), str(qos), self.comes, self.goes]
-        self._process = subprocess.Popen(  # noqa: S603  # our own
+        self._process = subprocess.Popen(  # our own
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self.pid = self._process.pid

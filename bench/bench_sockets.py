@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from bench.bench_mqtt import on_one_core, processor, versions
-from bench.bench_step import INPUTS, NETWORKS, network
 from bench.mqtt_load import cpu_ns
+from bench.networks import INPUTS, NETWORKS, network
 from bench.socket_load import TcpLoad, UdpLoad
 from stream_rnn.model.file import save_model
 from stream_rnn.sample import Sample
@@ -51,7 +51,7 @@ def start(what: str, kind: str, wire: WireName, port: int, model: Path) -> "subp
         settings |= {"tcp.framing": "frames"} if kind == "tcp" else {}
         command = [sys.executable, "-m", "stream_rnn", "run", "--model", str(model)]
         command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    process = subprocess.Popen(  # noqa: S603  # our own
+    process = subprocess.Popen(  # our own
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert process.stdout is not None

@@ -93,7 +93,7 @@ class Predictor:
     def advance_many(
         self, memory: F32, places: I64, seqs: I64, times: I64, N: int, X: F32, Y: F32, outcomes: I64
     ) -> int:
-        """One step each of N different streams, the same bits as N calls of `advance`, and without checks too.
+        """One step each of N different streams, the same bits as N calls of `advance`, also without checks.
 
         Args:
             memory: Holds the streams' memories. Overwritten.
@@ -111,14 +111,14 @@ class Predictor:
         return advance_many(self.stepper, self._batch, memory, places, seqs, times, N, X, Y, outcomes)
 
     def tune(self, clock: Clock) -> list[int]:
-        """Measure where it pays to read only the weights of inputs that are not zero: the same bits either way.
+        """Measure where it pays to read only the weights of inputs that are not zero: the bits stay the same.
 
         Args:
             clock: Nanoseconds, monotonic: `time.perf_counter_ns`.
 
         Returns:
-            For each layer, and the readout last: below how many inputs that are not zero it does. Spike counts
-            often are fewer in the first layer, the outputs of rectified units in any other.
+            For each layer, and the readout last: below how many inputs that are not zero it does. Spike
+            counts often are fewer in the first layer, the outputs of rectified units in any other.
         """
         x = np.zeros(max(self.inputs, *(layer.units for layer in self.model.card.architecture.layers)), _F32)
         return tune(self.stepper, x, clock, features=self.model.preprocess.folds and not self.model.half)
@@ -188,7 +188,7 @@ class Predictor:
         return ys
 
     def step_many(self, xs: ArrayLike, streams: Sequence[str]) -> F32:
-        """Advance many streams by one sample each: the same bits as N calls of `step`, each weight loaded once.
+        """Advance many streams by one sample each: the same bits as N calls of `step`, weights loaded once.
 
         Args:
             xs: A sample a stream, (N, D).

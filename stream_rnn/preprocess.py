@@ -105,11 +105,13 @@ def all_finite(v: F32, at: int, N: int) -> bool:
     zeros = splat(ZERO)
     for j in range(0, N, LANES):
         zeros = fma(load_first(v, at + j, N - j), splat(ZERO), zeros)  # 0 times what is not finite is NaN
-    return total(zeros) == ZERO
+    return bool(total(zeros) == ZERO)
 
 
 @part
-def _fill(missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32, row_at: int, D: int) -> None:
+def _fill(
+    missing: int, x: F32, x_at: int, before: F32, before_at: int, row: F32, row_at: int, D: int
+) -> None:
     """Copy a sample, with something in place of each value that is not finite: what was before, or 0."""
     for d in range(D):
         value = x[x_at + d]
@@ -156,7 +158,7 @@ def preprocess_step(
         x_at: See `x`.
         count: Samples taken in before this one.
         slot: count % bin.
-        window: Holds the last samples, (bin, D), from index `window_at`. Overwritten, unless the sample fails.
+        window: Holds the last samples, (bin, D), from index `window_at`. Overwritten unless the sample fails.
         window_at: See `window`.
         out: Features, z-scored sums of the bin, D values from index `out_at`. Overwritten.
         out_at: See `out`.

@@ -20,7 +20,7 @@ from stream_rnn.sample import F32, I64
 OUTPUTS, STATE, FEATURES_AT = range(0, 6, 2)
 """Fields of the engine's own part: outputs K, values of a hidden state, where features are put."""
 FRESH, SETTLED, ODD = range(3)
-"""Status of a session: no step yet since its state is new; nothing out of the ordinary; look at what comes closely."""
+"""Status of a session: no step yet since its state is new; nothing unusual; look at what comes closely."""
 MAX_SEQ = 2**63 - 1  # what the encodings can carry
 NO_SEQ, ANY = -1, -2
 NO_TIME = -(2**63)
@@ -147,8 +147,10 @@ def prepare(engine: F32, memory: F32, at: int) -> None:
         memory: Holds the stream's memory from index `at`. Its ticket is overwritten.
         at: See `memory`.
     """
+    ticket = integer(engine, LAST_TICKET) + 1  # a new one: what was prepared for another memory is gone
+    set_integer(engine, LAST_TICKET, ticket)
     network.prepare(engine, memory, state_at(engine, memory, at))
-    set_integer(memory, at + TICKET, integer(engine, LAST_TICKET))
+    set_integer(memory, at + TICKET, ticket)
 
 
 @hot
@@ -163,7 +165,8 @@ def advance_run(engine: F32, memory: F32, at: int, xs: F32, ys: F32) -> None:
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
-        advance(engine, memory, at, xs[t], ys[t], ANY - 0 * t, 0 * t)  # no constants: they would compile it anew
+        nothing = 0 * t  # no constants: they would compile it anew
+        advance(engine, memory, at, xs[t], ys[t], ANY - nothing, nothing)
 
 
 @hot
@@ -179,7 +182,7 @@ def advance_many(
     Y: F32,
     outcomes: I64,
 ) -> int:
-    """`advance` for N samples that came together, the same bits as N calls: those of different streams in one step.
+    """`advance` for N samples that came together, the same bits as N calls: different streams in one step.
 
     Args:
         engine: As in `advance`.
@@ -191,8 +194,8 @@ def advance_many(
         N: Number of samples.
         X: Samples, (>= N, D).
         Y: Outputs, (>= N, K). Overwritten; NaN where a sample failed.
-        outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten. Behind a sample of a stream that is not stepped
-            none of it is.
+        outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten. Behind a sample of a stream that is not
+            stepped none of it is.
 
     Returns:
         How many were stepped.

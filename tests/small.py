@@ -28,10 +28,11 @@ def small_model(
     missing: Missing = "hold",
     seed: int = 1,
     units: int = 7,
+    layers: tuple[Layer, ...] = (),
 ) -> Model:
-    """A GRU under an LSTM with seeded weights, for samples around 2."""
+    """A GRU under an LSTM, or other layers, with seeded weights, for samples around 2."""
     rng = np.random.default_rng(seed)
-    layers = (Layer("gru", units), Layer("lstm", 6))
+    layers = layers or (Layer("gru", units), Layer("lstm", 6))
     architecture = Architecture(inputs=inputs, layers=layers, outputs=outputs)
     card = Card(
         architecture=architecture,

@@ -37,7 +37,18 @@ ROWS = (
 UNDRAWN = {"__main__", "__init__", "demo"}  # two names of Python's, and a file's path
 HEIGHT = {room: -row for row, rooms in enumerate(ROWS) for room in rooms}
 
-PURE = {"kernels", "model", "memory", "preprocess", "predictor", "session", "stepper", "wire", "latency", "inbox"}
+PURE = {
+    "kernels",
+    "model",
+    "memory",
+    "preprocess",
+    "predictor",
+    "session",
+    "stepper",
+    "wire",
+    "latency",
+    "inbox",
+}
 IMPURE_MODULES = {"asyncio", "socket", "time", "random", "logging", "os", "threading"}
 KERNELS_IMPORT = {"numba", "numpy", "math"}
 VECTORS_IMPORT = KERNELS_IMPORT | {"llvmlite", "operator"}  # what speaks to the compiler: `kernels/_*.py`

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.stepper import advance, advance_run
 from stream_rnn.model.model import Model, split_weights
 from stream_rnn.predictor import Predictor
 from stream_rnn.preprocess import Missing, Outcome
 from stream_rnn.sample import F32
+from stream_rnn.stepper import advance, advance_run
 from tests import reference
 from tests.small import signatures, small_model
 

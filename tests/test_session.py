@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.stepper import advance as step
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Counters, Rules
@@ -14,6 +13,7 @@ from stream_rnn.session.seam import advance
 from stream_rnn.session.session import Session
 from stream_rnn.session.shared import Shared
 from stream_rnn.session.table import Sessions
+from stream_rnn.stepper import advance as step
 from stream_rnn.wire import CODECS
 from tests.small import signatures, small_model
 

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from stream_rnn.errors import RecordingError
 from stream_rnn.kernels.engine import OWN_AT
 from stream_rnn.predictor import Predictor
-from stream_rnn.stepper import FEATURES_AT
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
 from stream_rnn.sample import F32
+from stream_rnn.stepper import FEATURES_AT
 from stream_rnn.training.windows import Windows, features, gather, runs, scale
 from tests.small import small_model
 

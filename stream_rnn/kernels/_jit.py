@@ -36,24 +36,27 @@ def hot(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def part(fn: Callable[P, R]) -> Callable[P, R]:
-    """A part of hot kernels that only kernels call: it needs no way in from Python, and no file of its own."""
-    return cast("Callable[P, R]", numba.njit(no_cpython_wrapper=True, **FLAGS, _nrt=False)(fn))
+    """A part of hot kernels that only kernels call: it needs no way in from Python, no file of its own."""
+    njit: Any = numba.njit  # its types do not know every option
+    return cast("Callable[P, R]", njit(no_cpython_wrapper=True, **FLAGS, _nrt=False)(fn))
 
 
 def either(fn: Callable[P, R]) -> Callable[P, R]:
     """Plain Python where Python calls it, compiled where a kernel does."""
-    return cast("Callable[P, R]", register_jitable(fn))
+    jitable: Callable[P, R] = register_jitable(fn)
+    return jitable
 
 
 def _compiled(fn: Callable[P, R], flags: dict[str, Any]) -> Callable[P, R]:
+    njit: Any = numba.njit  # its types do not know every option
     try:
-        compiled = numba.njit(cache=True, **flags)(fn)
+        compiled = njit(cache=True, **flags)(fn)
     except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
-        compiled = numba.njit(**flags)(fn)
+        compiled = njit(**flags)(fn)
     return cast("Callable[P, R]", compiled)
 
 
 def seal(fn: Callable[P, R], *, sealed: bool = True) -> None:
-    """From now on let a kernel take only what it is compiled for, anything else raises TypeError at once; or not."""
+    """Let a kernel take only what it is compiled for, anything else raises TypeError at once; or not."""
     if hasattr(fn, "disable_compile"):
         fn.disable_compile(sealed)

@@ -1,7 +1,7 @@
 """The inner loop of every product, in LLVM IR: sums of a panel stay in registers while its rows stream by.
 
-An array of int32 in the place of w says that its weights are halved. Each loop is a function of its own that is not copied into its callers: a processor calls it in a nanosecond, the
-compiler works on it once.
+An array of int32 in the place of w says that its weights are halved. Each loop is a function of its own that
+is not copied into its callers: a processor calls it in a nanosecond, the compiler works on it once.
 """
 
 from collections.abc import Callable
@@ -140,8 +140,8 @@ def _function(module: ir.Module, name: str, form: Form) -> ir.Function:
     function.attributes.add("noinline")
     builder = ir.IRBuilder(function.append_basic_block())
     given = function.args
-    z, start, x = (Matrix(*given[i : i + 3]) for i in (0, 3, 6))
-    job = Job(z, start, x, Matrix(*given[9:12], form.halved), given[12], given[14] if form.listed else None)
+    z, start, x, w = (Matrix(*given[i : i + 3]) for i in (0, 3, 6, 9))
+    job = Job(z, start, x, w._replace(halved=form.halved), given[12], given[14] if form.listed else None)
     end = function.append_basic_block()
     blocks = [function.append_basic_block() for _ in range(form.widest)]
     choice = builder.switch(given[13], end)

@@ -44,7 +44,7 @@ vector = VectorType()
 
 
 def builtin(typed: Callable[..., Any]) -> Any:
-    """What numba calls an intrinsic: types of the arguments to a signature and a function that emits its code."""
+    """Numba's intrinsic: from the types of the arguments, a signature and a function that emits its code."""
     return intrinsic(typed)
 
 
@@ -79,7 +79,7 @@ def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -
 
 
 def _whole_or_part(builder: ir.IRBuilder, n: ir.Value) -> Any:
-    """Two branches: a whole vector, or its first n lanes. A masked store costs tens of cycles on some processors."""
+    """Two branches: a whole vector, or its first n lanes. A masked store may cost tens of cycles."""
     return builder.if_else(builder.icmp_signed(">=", n, ir.Constant(INT, LANES)), likely=True)
 
 
@@ -140,7 +140,7 @@ def set_integer(_: Any, array: types.Array, at: types.Integer, value: types.Inte
 def load_first(_: Any, array: types.Array, at: types.Integer, n: types.Integer) -> Any:
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, values: Any) -> ir.Value:
         where = address(builder, data(context, builder, signature.args[0], values[0]), values[1])
-        got = cgutils.alloca_once(builder, VECTOR)
+        got = cgutils.alloca_once(builder, VECTOR)  # type: ignore[no-untyped-call]
         with _whole_or_part(builder, values[2]) as (whole, part):
             with whole:
                 builder.store(builder.load(where, align=4), got)
@@ -226,9 +226,10 @@ def _operator(sign: Callable[..., object], instruction: str) -> None:
         del context, signature
         return getattr(builder, instruction)(*values)
 
-    template = type(instruction, (ConcreteTemplate,), {"cases": [signature(vector, vector, vector)]})
-    infer_global(sign)(template)
-    lower_builtin(sign, VectorType, VectorType)(generate)
+    case = signature(vector, vector, vector)  # type: ignore[no-untyped-call]
+    template = type(instruction, (ConcreteTemplate,), {"cases": [case]})
+    infer_global(sign)(template)  # type: ignore[no-untyped-call]
+    lower_builtin(sign, VectorType, VectorType)(generate)  # type: ignore[no-untyped-call]
 
 
 _operator(operator.add, "fadd")

@@ -1,6 +1,7 @@
-"""One step of many streams at once, the same bits as one by one: each weight that is loaded serves several of them.
+"""One step of many streams at once, the same bits as one by one: each weight that is loaded serves several.
 
-The streams' states lie where they lie; what the products read and write stands row by row in a batch's own buffer.
+The streams' states lie where they lie; what the products read and write stands row by row in a batch's own
+buffer.
 """
 
 import numpy as np

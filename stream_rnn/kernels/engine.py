@@ -1,7 +1,7 @@
 """A network packed for stepping: one aligned buffer holds a table, the weights and the scratch.
 
-So a kernel takes one argument for all of it. The table in front is int64: the fields named below, then a row a
-layer and one for the readout. All places are indices of float32 in the buffer.
+So a kernel takes one argument for all of it. The table in front is int64: the fields named below, then a row
+for each layer and one for the readout. All places are indices of float32 in the buffer.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ W, U, U_N, B, B_U = range(14, 24, 2)
 A_AT, Q_AT, RESET_AT = range(24, 30, 2)
 """Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
 NUMBERS_AT, FEW, PAUSE = range(30, 36, 2)
-"""Columns: scratch for the numbers of the inputs that are not zero; below how many only those are taken: 0 unless
-`sparse.tune` measured that it pays; and for how many steps they are not counted, since they were too many."""
+"""Columns: scratch for the numbers of the inputs that are not zero; below how many only those are taken, 0
+unless `sparse.tune` measured that it pays; for how many steps they are not counted, being too many."""
 COLUMNS = 36
 """Of a row. An int64 takes the place of two float32, so fields and columns are two apart."""
 
@@ -56,7 +56,8 @@ def make_engine(plan: I64, weights: F32, own: int = 0, *, half: bool = False) ->
         half: Keep only the upper half of each weight: for those that `fits_half`.
 
     Returns:
-        The engine, seen as int32 if its weights are halved: to the compiler it is another type. Steps write into its scratch: not two at a time.
+        The engine, seen as int32 if its weights are halved: to the compiler it is another type. Steps write
+        into its scratch: not two at a time.
     """
     table = np.zeros((len(plan), COLUMNS // 2), dtype=np.int64)
     parts = _Parts(TABLE_AT + 2 * table.size)
@@ -93,9 +94,7 @@ class _Parts:
         return engine
 
 
-def _pack_layer(
-    layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F32]
-) -> dict[int, int]:
+def _pack_layer(layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F32]) -> dict[int, int]:
     """Put one layer's weights and scratch into the engine; give the columns of its row."""
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)

@@ -17,7 +17,7 @@ ONE = np.float32(1.0)
 
 @part
 def gru_update(sums: F32, a: int, q: int, reset_after: bool, state: F32, at: int, H: int) -> None:
-    """h_t = (1 - z) n + z h_{t-1}, with n = tanh(x W_n + b_n + r q_n), or without r where it was applied before.
+    """h_t = (1 - z) n + z h_{t-1}, n = tanh(x W_n + b_n + r q_n), or without r where it was applied before.
 
     Args:
         sums: Holds x W + b, 3H values from index `a`, and what h adds to them, 3H values from index `q`.

@@ -1,6 +1,6 @@
 """A stack of cells and a dense readout, stepped in place: one compiled step for every architecture.
 
-What a step adds up: a = b + x W over the inputs and, apart from it, q = h U over the units; a cell sees a + q.
+What a step adds up: a = b + x W over the inputs and, apart, q = h U over the units; a cell sees a + q.
 So q can be computed before the sample is there (`prepare`), and the bits are the same.
 """
 
@@ -37,7 +37,7 @@ from stream_rnn.kernels.vector import integer, number, set_integer
 from stream_rnn.sample import F32
 
 PAUSE_STEPS = 15
-"""Steps for which inputs are not counted after they were too many: a sixteenth of the cost where all are dense."""
+"""Steps for which inputs are not counted after they were too many: a sixteenth of the cost of counting."""
 
 
 @part
@@ -98,7 +98,11 @@ def update(engine: F32, row: int, state: F32, at: int) -> None:
         lstm_update(engine, a, q, state, at, H)
     elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
         if kind == GRU_RESET_BEFORE:
-            kept, w, b = integer(engine, row + RESET_AT), integer(engine, row + U_N), integer(engine, row + B_U)
+            kept, w, b = (
+                integer(engine, row + RESET_AT),
+                integer(engine, row + U_N),
+                integer(engine, row + B_U),
+            )
             gru_reset(engine, a, q, kept, state, at, H)
             product(engine, q + 2 * H, engine, b, engine, kept, engine, w, H, padded(H))
         gru_update(engine, a, q, kind == GRU_RESET_AFTER, state, at, H)
@@ -117,7 +121,7 @@ def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prep
         state: Holds the state of one stream, `state_size(plan)` values from index `state_at`. Overwritten.
         state_at: See `state`.
         y: Outputs, (K,). Overwritten.
-        prepared: Whether `prepare` was called for this state as it is, and nothing else with this engine since.
+        prepared: Whether `prepare` was called for this state as it is, and nothing with this engine since.
     """
     layers, below = integer(engine, LAYERS), state_at
     for layer in range(layers):

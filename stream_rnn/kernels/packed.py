@@ -1,13 +1,24 @@
-"""A weight matrix in panels of columns, and its products: summed in the order of the inputs, the same bits always.
+"""A weight matrix in panels of columns, and its products: summed in the order of the inputs, always alike.
 
-Columns are padded to whole vectors and split into panels of at most PANEL vectors, as even as can be. A panel's
-rows lie one behind the other, so that a product reads the weights as one stream.
+Columns are padded to whole vectors and split into panels of at most PANEL vectors, as even as can be. The
+rows of a panel lie one behind the other, so that a product reads the weights as one stream.
 """
 
 import numpy as np
 
 from stream_rnn.kernels._jit import either, part
-from stream_rnn.kernels._panel import PAIR, PANEL, ROWS, SMALL, TILE, first_weight, pair, panel, panel_listed, tile
+from stream_rnn.kernels._panel import (
+    PAIR,
+    PANEL,
+    ROWS,
+    SMALL,
+    TILE,
+    first_weight,
+    pair,
+    panel,
+    panel_listed,
+    tile,
+)
 from stream_rnn.kernels.vector import LANES, integer, number, set_integer
 from stream_rnn.sample import F32
 
@@ -44,7 +55,7 @@ def pack(W: F32) -> F32:
 
 
 def halved(packed: F32) -> F32:
-    """The upper halves of packed weights (bfloat16), two in the place of one; all of them where LANES is 1."""
+    """The upper halves of packed weights (bfloat16), two in the place of one; whole ones where LANES is 1."""
     if LANES == 1:
         return packed
     upper: F32 = (packed.view(np.uint32) >> 16).astype(np.uint16).view(np.float32)
@@ -129,7 +140,7 @@ def not_zero(x: F32, x_at: int, D: int, numbers: F32, numbers_at: int) -> int:
         x: Holds D inputs from index `x_at`.
         x_at: See `x`.
         D: See `x`.
-        numbers: Their numbers, in order, int64 in the place of two float32 each. Overwritten, up to D of them.
+        numbers: Their numbers, in order, int64 in the place of two float32 each. Up to D are overwritten.
         numbers_at: Index of the first of them.
 
     Returns:
@@ -157,7 +168,7 @@ def product_listed_in_vectors(
     n: int,
     numbers_at: int,
 ) -> None:
-    """`product` over the n inputs that are not zero: a list of their numbers starts at index `numbers_at` of z.
+    """`product` over the n inputs that are not zero: a list of their numbers starts at `numbers_at` of z.
 
     Args:
         z: As in `product_in_vectors`.
@@ -197,7 +208,7 @@ def product_listed_plain(
     x_at: int,
     w: F32,
     w_at: int,
-    D: int,
+    D: int,  # noqa: ARG001 - takes what product_listed_in_vectors takes
     N: int,
     n: int,
     numbers_at: int,
@@ -220,8 +231,8 @@ def product_listed_plain(
     """
     for j in range(N):
         z[z_at + j] = start[start_at + j]
-    for number in range(n):
-        i = integer(z, numbers_at + 2 * number)
+    for listed in range(n):
+        i = integer(z, numbers_at + 2 * listed)
         xi = x[x_at + i]
         for j in range(N):
             z[z_at + j] = z[z_at + j] + xi * w[w_at + i * N + j]

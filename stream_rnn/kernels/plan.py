@@ -1,8 +1,8 @@
 """Where a network's weights and states lie: a small integer table that every other room reads.
 
 One row a layer and a last row for the readout, columns as named below. Weights and states are flat float32
-buffers; a layer's weights stand together in the order of `WEIGHTS`, row-major. This is the order of model files
-and of training; `engine` packs it anew for stepping.
+buffers; a layer's weights stand together in the order of `WEIGHTS`, row-major. This is the order of training
+and of model files; `engine` packs it anew for stepping.
 """
 
 from collections.abc import Callable, Sequence

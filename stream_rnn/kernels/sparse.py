@@ -1,4 +1,4 @@
-"""Where inputs are zero, their weights need not be read: decided layer by layer, by what this machine takes for it."""
+"""Where inputs are zero, their weights need not be read: decided layer by layer, by time measured here."""
 
 from collections.abc import Callable
 
@@ -23,13 +23,19 @@ ROUNDS, REPEATS = 7, 8
 def _dense(engine: F32, row: int, x: F32, repeats: int) -> None:
     a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
     for _ in range(repeats):
-        product(engine, a, engine, b, x, 0, engine, w, integer(engine, row + INPUTS), integer(engine, row + SUMS))
+        product(
+            engine, a, engine, b, x, 0, engine, w, integer(engine, row + INPUTS), integer(engine, row + SUMS)
+        )
 
 
 @hot
 def _listed(engine: F32, row: int, x: F32, repeats: int) -> None:
     a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
-    D, N, numbers = integer(engine, row + INPUTS), integer(engine, row + SUMS), integer(engine, row + NUMBERS_AT)
+    D, N, numbers = (
+        integer(engine, row + INPUTS),
+        integer(engine, row + SUMS),
+        integer(engine, row + NUMBERS_AT),
+    )
     for _ in range(repeats):
         n = not_zero(x, 0, D, engine, numbers)
         product_listed(engine, a, engine, b, x, 0, engine, w, D, N, n, numbers)
@@ -79,7 +85,9 @@ def _measured(engine: F32, row: int, x: F32, clock: Clock) -> int:
     return max(0, min(D, int(WORTH_IT * pays_below)))
 
 
-def _shortest(kernel: Callable[[F32, int, F32, int], None], engine: F32, row: int, x: F32, clock: Clock) -> int:
+def _shortest(
+    kernel: Callable[[F32, int, F32, int], None], engine: F32, row: int, x: F32, clock: Clock
+) -> int:
     """Nanoseconds of REPEATS products, the least of some rounds."""
     kernel(engine, row, x, REPEATS)
     times = []

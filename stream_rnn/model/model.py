@@ -92,7 +92,7 @@ class Model(msgspec.Struct, frozen=True):
 
     @property
     def half(self) -> bool:
-        """Whether every weight that is multiplied is a bfloat16: a step then reads half the bytes, the same bits."""
+        """Whether every weight that is multiplied is a bfloat16: a step then reads half the bytes."""
         return all(fits_half(array) for array in self._matrices().values())
 
     def rounded(self) -> "Model":

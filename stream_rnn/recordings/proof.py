@@ -211,7 +211,9 @@ class _Replay:
         session = self._sessions.get(entry.stream)
         fresh = expected is not None and sample.seq in {None, expected.seq} and expected.flags & Flag.RESET
         if session is None or (fresh and not self._resets_itself(session, sample.seq)):
-            session = self._sessions[entry.stream] = Session(entry.stream, Shared(self._predictor, self._rules, ""))
+            session = self._sessions[entry.stream] = Session(
+                entry.stream, Shared(self._predictor, self._rules, "")
+            )
         try:
             predictions = session.feed(sample, entry.t_log_ns, lambda: entry.t_log_ns)
         except CountedError as error:

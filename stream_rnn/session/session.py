@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import SampleError
-from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT, Memories, Memory
+from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT, Memories
 from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
-from stream_rnn.session.rules import Counters
+from stream_rnn.session.kept import Kept
 from stream_rnn.session.shared import Shared, Unusual
 from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
 from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED
@@ -30,25 +30,14 @@ F32_DTYPE = np.dtype(np.float32)
 GAPS_REMEMBERED = 32  # enough to tell a late sample from a duplicate
 
 
-class Session:
+class Session(Kept):
     """One stream: give it samples, take predictions.
 
-    What every sample changes lies in the stream's row of the shared memories, so that `together` can change it
-    for many streams at once; what few streams ever need is kept apart.
-
-    Attributes:
-        stream: Key of the stream.
-        row: Number of its row.
+    What every sample changes lies in the stream's row of the shared memories, so that `together` can change
+    it for many streams at once; what few streams ever need is kept apart.
     """
 
-    __slots__ = ("_shared", "_unusual", "row", "stream")
-
-    def __init__(self, stream: str, shared: Shared) -> None:
-        self.stream = stream
-        self._shared = shared
-        self._unusual: Unusual | None = None
-        self.row = shared.memories.take() // shared.memories.stride
-        self._set(LAST_SEQ, -1)
+    __slots__ = ()
 
     def feed(self, sample: Sample, t_received_ns: int, clock: Clock) -> list[Prediction]:
         """Take one sample in.
@@ -123,32 +112,6 @@ class Session:
         unusual.late_seq, unusual.late_run = -1, 0
         self._forget()
 
-    @property
-    def at(self) -> int:
-        """Where its memory starts in `Memories.data`."""
-        return self.row * self._shared.memories.stride
-
-    @property
-    def memory(self) -> Memory:
-        """The stream's hidden state."""
-        return self._shared.memories.of(self.at)
-
-    @property
-    def last_seq(self) -> int:
-        """Number of the newest sample taken in; -1 before the first."""
-        return self._get(LAST_SEQ)
-
-    @property
-    def stepped(self) -> int:
-        """Samples stepped."""
-        return self._get(STEPPED)
-
-    @property
-    def counters(self) -> Counters:
-        """What happened to the stream's samples: a copy."""
-        counters = Counters() if self._unusual is None else self._unusual.counters
-        return msgspec.structs.replace(counters, stepped=self.stepped)
-
     def to_bytes(self) -> bytes:
         """Everything that what follows depends on."""
         unusual, t_ns = self._unusual or Unusual(), self._get(T_NS)
@@ -166,6 +129,7 @@ class Session:
             waiting_of(unusual),
             self.counters,
             self.memory.to_bytes(),
+            unusual.owed,
         )
         return msgspec.msgpack.encode(stored)
 
@@ -260,36 +224,6 @@ class Session:
             Prediction(stream, seq, run, model, y, told, missed, sample.t_ns, t_received_ns, t_stepped_ns)
         ]
 
-    def _get(self, field: int) -> int:
-        return self._shared.memories.get(self.at, field)
-
-    def _set(self, field: int, value: int) -> None:
-        self._shared.memories.set(self.at, field, value)
-
-    def _mutable(self) -> Unusual:
-        if self._unusual is None:
-            self._unusual = Unusual()
-        return self._unusual
-
-    def _look_closely(self) -> None:
-        if self._get(STATUS) == SETTLED:
-            self._set(STATUS, ODD)
-
-    def _count(self, name: str, by: int = 1) -> None:
-        """Count for this stream and for the daemon."""
-        if by:
-            counters, totals = self._mutable().counters, self._shared.totals
-            setattr(counters, name, getattr(counters, name) + by)
-            setattr(totals, name, getattr(totals, name) + by)
-
-    def _last_x(self) -> F32:
-        """The newest sample as it came, (D,): a copy."""
-        if self._unusual is not None and self._unusual.last_x is not None:
-            return self._unusual.last_x
-        window = self.memory.window
-        last: F32 = window[(self._get(COUNT) - 1) % len(window)].copy()
-        return last
-
     def _forget(self) -> None:
         """Start the hidden state anew; the last sample is still remembered, for a gap to hold."""
         self._mutable().last_x = self._last_x()
@@ -375,4 +309,3 @@ class Session:
             for _ in range(missed):
                 self._shared.predictor.advance(self._shared.memories.data, self.at, x, y)
             self._count("filled", self._get(COUNT) - before)
-

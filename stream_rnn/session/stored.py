@@ -37,6 +37,7 @@ class Stored(msgspec.Struct, array_like=True):
     waiting: list[Waiting]
     counters: Counters
     memory: bytes
+    owed: int = 0  # flags of the next prediction
 
 
 def waiting_of(unusual: Unusual) -> list[Waiting]:
@@ -52,7 +53,7 @@ def unusual_of(stored: Stored) -> Unusual:
     unusual = Unusual()
     unusual.counters, unusual.gaps = stored.counters, stored.gaps
     unusual.late_seq, unusual.late_run = stored.late_seq, stored.late_run
-    unusual.last_x = _writable(stored.last_x)
+    unusual.last_x, unusual.owed = _writable(stored.last_x), stored.owed
     unusual.waiting = {
         w.seq: (Sample(stored.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns) for w in stored.waiting
     }

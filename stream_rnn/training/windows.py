@@ -14,7 +14,7 @@ from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.vector import integer
 from stream_rnn.preprocess import BIN, Missing, Preprocess, preprocess_step
 from stream_rnn.recordings.table import Recording, Span
-from stream_rnn.sample import F32
+from stream_rnn.sample import F32, I64
 
 Rows = NDArray[np.bool_]
 
@@ -169,9 +169,8 @@ class Windows:
         length = steps * stride
         starts, ends = [], []
         for first, end in stretches:
-            places = np.arange(
-                first, max(first + stride, end - length + 1)
-            )  # one shorter than a window: its phases
+            # of a stretch shorter than a window: its phases
+            places = np.arange(first, max(first + stride, end - length + 1))
             starts.append(places)
             ends.append(np.full(len(places), end))
         self.starts: I64 = np.concatenate(starts)

@@ -1,0 +1,83 @@
+"""What a session keeps: numbers in its row of the shared memories, and the little that few ever need."""
+
+import msgspec
+
+from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, Memory
+from stream_rnn.sample import F32
+from stream_rnn.session.rules import Counters
+from stream_rnn.session.shared import Shared, Unusual
+from stream_rnn.stepper import ODD, SETTLED
+
+
+class Kept:
+    """What one stream's session keeps between samples.
+
+    Attributes:
+        stream: Key of the stream.
+        row: Number of its row.
+    """
+
+    __slots__ = ("_shared", "_unusual", "row", "stream")
+
+    def __init__(self, stream: str, shared: Shared) -> None:
+        self.stream = stream
+        self._shared = shared
+        self._unusual: Unusual | None = None
+        self.row = shared.memories.take() // shared.memories.stride
+        self._set(LAST_SEQ, -1)
+
+    @property
+    def at(self) -> int:
+        """Where its memory starts in `Memories.data`."""
+        return self.row * self._shared.memories.stride
+
+    @property
+    def memory(self) -> Memory:
+        """The stream's hidden state."""
+        return self._shared.memories.of(self.at)
+
+    @property
+    def last_seq(self) -> int:
+        """Number of the newest sample taken in; -1 before the first."""
+        return self._get(LAST_SEQ)
+
+    @property
+    def stepped(self) -> int:
+        """Samples stepped."""
+        return self._get(STEPPED)
+
+    @property
+    def counters(self) -> Counters:
+        """What happened to the stream's samples: a copy."""
+        counters = Counters() if self._unusual is None else self._unusual.counters
+        return msgspec.structs.replace(counters, stepped=self.stepped)
+
+    def _get(self, field: int) -> int:
+        return self._shared.memories.get(self.at, field)
+
+    def _set(self, field: int, value: int) -> None:
+        self._shared.memories.set(self.at, field, value)
+
+    def _mutable(self) -> Unusual:
+        if self._unusual is None:
+            self._unusual = Unusual()
+        return self._unusual
+
+    def _look_closely(self) -> None:
+        if self._get(STATUS) == SETTLED:
+            self._set(STATUS, ODD)
+
+    def _count(self, name: str, by: int = 1) -> None:
+        """Count for this stream and for the daemon."""
+        if by:
+            counters, totals = self._mutable().counters, self._shared.totals
+            setattr(counters, name, getattr(counters, name) + by)
+            setattr(totals, name, getattr(totals, name) + by)
+
+    def _last_x(self) -> F32:
+        """The newest sample as it came, (D,): a copy."""
+        if self._unusual is not None and self._unusual.last_x is not None:
+            return self._unusual.last_x
+        window = self.memory.window
+        last: F32 = window[(self._get(COUNT) - 1) % len(window)].copy()
+        return last
