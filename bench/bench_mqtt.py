@@ -1,8 +1,8 @@
-"""Messages through a broker, beside bare echoes and a C client: `python -m bench.bench_mqtt`. All on one core.
+"""Messages through a broker, beside bare echoes and a C client: `python -m bench.bench_mqtt`. On one core.
 
-mosquitto, the client and the load share that core; a payload is 384 bytes (96 float32). A daemon decodes, steps
-network A, encodes and publishes; an echo only sends back what came. Rates keep WINDOW messages under way;
-latency is open-loop at 1 kHz, from the time a message was due.
+mosquitto, the client and the load share that core; a payload is 384 bytes (96 float32). A daemon decodes,
+steps network A, encodes and publishes; an echo only sends back what came. Rates keep WINDOW messages under
+way; latency is open-loop at 1 kHz, from the time a message was due.
 """
 
 import contextlib

@@ -15,7 +15,7 @@ class Load(Protocol):
 
 
 class Rate(NamedTuple):
-    """Messages a second; microseconds of processor time of a message, of what answers, and of all there is."""
+    """Messages a second; microseconds of processor time of a message: of what answers it, and of all."""
 
     per_s: float
     cpu_us: float
