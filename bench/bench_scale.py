@@ -97,8 +97,8 @@ def memory_table(streams: Streams) -> Table:
         ours=SESSION,
         rows=tuple(rows),
         no_peers=(PUT_AWAY, STATE),
-        note="Resident memory that the streams added, their keys included. `put away`: what a snapshot holds; "
-        f"`{STATE}`: the last sample and the hidden state.",
+        note="Resident memory that the streams added, their keys included; `put away` is what a snapshot "
+        f"holds, `{STATE}` the last sample and the hidden state.",
     )
 
 
