@@ -10,10 +10,10 @@ from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.model import Model
 from stream_rnn.sample import F32, I64
 
-COUNT, TICKET, LAST_SEQ, T_NS, STEPPED, STATUS = range(0, 12, 2)
+COUNT, TICKET, LAST_SEQ, T_NS, STEPPED, STATUS, PASS = range(0, 14, 2)
 """Fields in front of a stream's memory, int64 in the place of two float32 each: samples taken in, the ticket of
 what was prepared for the next one; and what a session keeps there: seq and time of its last sample, samples stepped,
-and whether anything is out of the ordinary."""
+whether anything is out of the ordinary; and the ticket of the last pass over many streams that took it along."""
 WINDOW_AT = 16
 
 FIRST_ROWS = 16

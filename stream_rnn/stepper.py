@@ -12,7 +12,7 @@ from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
 from stream_rnn.kernels.plan import arrays, state_size
 from stream_rnn.kernels.vector import integer, set_integer
-from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, TICKET, WINDOW_AT
+from stream_rnn.memory import COUNT, LAST_SEQ, PASS, STATUS, STEPPED, T_NS, TICKET, WINDOW_AT
 from stream_rnn.model.model import Model
 from stream_rnn.preprocess import BIN, WIDTH, all_finite, preprocess_step
 from stream_rnn.sample import F32, I64
@@ -79,10 +79,19 @@ def _expected(memory: F32, at: int, seq: int) -> int:
 
 
 @part
+def _look_closely(memory: F32, at: int) -> None:
+    """Let what follows of a stream be looked at closely too, so that its samples keep their order."""
+    if integer(memory, at + STATUS) == SETTLED:
+        set_integer(memory, at + STATUS, ODD)
+
+
+@part
 def _note(memory: F32, at: int, outcome: int, seq: int, time: int) -> None:
     """Write down what a session must know of a sample that was taken in."""
     set_integer(memory, at + LAST_SEQ, seq)
     set_integer(memory, at + T_NS, time)
+    if outcome & 3:
+        _look_closely(memory, at)
     if not outcome & 2:
         set_integer(memory, at + STEPPED, integer(memory, at + STEPPED) + 1)
 
@@ -170,33 +179,39 @@ def advance_many(
     Y: F32,
     outcomes: I64,
 ) -> int:
-    """`advance` for one sample each of N different streams, the same bits as N calls.
+    """`advance` for N samples that came together, the same bits as N calls: those of different streams in one step.
 
     Args:
         engine: As in `advance`.
         batch: As made by `make_batch` for this network. Overwritten.
         memory: Holds the streams' memories. Overwritten.
-        places: Index of each stream's memory, (>= N,).
+        places: Index of the memory of each one's stream, (>= N,); a stream may be there more than once.
         seqs: As in `advance`, (>= N,). Overwritten where it was NO_SEQ.
         times: As in `advance`, (>= N,).
-        N: Number of streams.
+        N: Number of samples.
         X: Samples, (>= N, D).
         Y: Outputs, (>= N, K). Overwritten; NaN where a sample failed.
-        outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten.
+        outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten. Behind a sample of a stream that is not stepped
+            none of it is.
 
     Returns:
         How many were stepped.
     """
-    set_integer(engine, LAST_TICKET, integer(engine, LAST_TICKET) + 1)
     x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
     first, stepped = 0, 0
     while first < N:
+        ticket = integer(engine, LAST_TICKET) + 1
+        set_integer(engine, LAST_TICKET, ticket)
         M, i = 0, first
         while i < N and M < BLOCK:
             at = places[i]
+            if integer(memory, at + PASS) == ticket:
+                break  # a stream's second sample waits for the next pass
             number = _expected(memory, at, seqs[i])
-            outcomes[i] = number if number == ALONE else 0
-            if number != ALONE:
+            if number == ALONE:
+                outcomes[i] = ALONE
+                _look_closely(memory, at)
+            else:
                 outcomes[i] = take_in(engine, memory, at, X[i], 0, batch, x_at + M * x_stride)
                 if seqs[i] != ANY:
                     _note(memory, at, outcomes[i], number, times[i])
@@ -204,6 +219,7 @@ def advance_many(
                 if not outcomes[i] & 2:
                     set_integer(batch, PLACES_AT + 2 * M, state_at(engine, memory, at))
                     set_integer(memory, at + COUNT, integer(memory, at + COUNT) + 1)
+                    set_integer(memory, at + PASS, ticket)
                     M += 1
             i += 1
         step_batch(engine, batch, M, memory)

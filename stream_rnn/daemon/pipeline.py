@@ -21,10 +21,12 @@ from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
+from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
+FEW = 6  # fewer samples are stepped one by one: to gather them would cost more than it saves
 
 
 class Happened(Protocol):
@@ -207,61 +209,51 @@ class Pipeline:
                 decoded = self._not_paused(decoded)
             samples += decoded
             origins += [message] * len(decoded)
-        if self._recorder is not None:
-            self._serve_recorded(source, codec, samples, origins, t_began)
+        if self._recorder is not None or len(samples) < FEW:
+            for sample, message in zip(samples, origins):  # noqa: B905 - asking for equal lengths takes a microsecond
+                self._serve_one(source, codec, sample, message, t_began)
             return
         t_received = [message.t_received_ns for message in origins]
         answers = self.sessions.feed(samples, t_received, t_began, time.time_ns)
-        for sample, message, answer in zip(samples, origins, answers, strict=True):
-            if isinstance(sample, CountedError) or isinstance(answer, CountedError):
-                assert isinstance(answer, CountedError)
+        t_stepped = time.monotonic_ns()
+        for message, answer in zip(origins, answers, strict=True):
+            if isinstance(answer, CountedError):
                 self._refuse(source, message, answer)
             else:
-                self._finish(source, codec, sample, message, answer, t_began)
+                for prediction in answer:
+                    self._answer(source, codec, message, prediction)
+        self._measure_all(samples, origins, answers, t_began, t_stepped)
 
-    def _serve_recorded(
-        self,
-        source: Source,
-        codec: Codec,
-        samples: list[Sample | CountedError],
-        origins: list[Message],
-        t_began: int,
+    def _serve_one(
+        self, source: Source, codec: Codec, sample: Sample | CountedError, message: Message, t_began: int
     ) -> None:
-        """One by one: a recording notes the state that a sample meets before it is stepped."""
-        assert self._recorder is not None
-        for sample, message in zip(samples, origins, strict=True):
-            try:
-                if isinstance(sample, CountedError):
-                    raise sample
-                session = self.sessions.get(sample.stream, t_began)
-                self._record_sample(self._recorder, session, sample, message.t_received_ns)
-                answer = session.feed(sample, message.t_received_ns, time.time_ns)
-            except CountedError as error:
-                self._refuse(source, message, error)
-                continue
-            self._finish(source, codec, sample, message, answer, t_began)
-            self._record_state(self._recorder, session)
+        """Step and answer one sample; a recording notes the state that it meets before it is stepped."""
+        recorder = self._recorder
+        try:
+            if isinstance(sample, CountedError):
+                raise sample
+            session = self.sessions.get(sample.stream, t_began)
+            if recorder is not None:
+                self._record_sample(recorder, session, sample, message.t_received_ns)
+            predictions = session.feed(sample, message.t_received_ns, time.time_ns)
+        except CountedError as error:
+            self._refuse(source, message, error)
+            return
+        t_stepped = time.monotonic_ns()
+        for prediction in predictions:
+            self._answer(source, codec, message, prediction)
+        if recorder is not None:
+            self._record_state(recorder, session)
+        stages, t_arrived = self.latency.of(sample.stream), message.t_arrived_ns
+        stages["queue"].record(t_began - t_arrived)
+        stages["step"].record(t_stepped - t_began)
+        stages["total"].record(time.monotonic_ns() - t_arrived)
 
     def _not_paused(self, samples: list[Sample]) -> list[Sample]:
         """The samples that are stepped; the others are counted."""
         stepped = [] if self._all_paused else [s for s in samples if s.stream not in self._paused]
         self.declined += len(samples) - len(stepped)
         return stepped
-
-    def _finish(
-        self,
-        source: Source,
-        codec: Codec,
-        sample: Sample,
-        message: Message,
-        predictions: list[Prediction],
-        t_began: int,
-    ) -> None:
-        """Answer one sample and measure how long it took."""
-        t_stepped = time.monotonic_ns()
-        for prediction in predictions:
-            self._answer(source, codec, message, prediction)
-        self._measure(sample.stream, message.t_arrived_ns, t_began, t_stepped)
 
     def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
         t_published_ns = time.time_ns()
@@ -295,11 +287,27 @@ class Pipeline:
         if every and session.stepped % every == 0:
             recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
 
-    def _measure(self, stream: str, t_arrived: int, t_began: int, t_stepped: int) -> None:
-        stages = self.latency.of(stream)
-        stages["queue"].record(t_began - t_arrived)
-        stages["step"].record(t_stepped - t_began)
-        stages["total"].record(time.monotonic_ns() - t_arrived)
+    def _measure_all(
+        self,
+        samples: list[Sample | CountedError],
+        origins: list[Message],
+        answers: list[Answer],
+        t_began: int,
+        t_stepped: int,
+    ) -> None:
+        """Durations of what came together: each sample has its share of the step, and all waited for the last."""
+        taken = [
+            (sample.stream, message.t_arrived_ns)
+            for sample, message, answer in zip(samples, origins, answers, strict=True)
+            if not isinstance(sample, CountedError) and not isinstance(answer, CountedError)
+        ]
+        if not taken:
+            return
+        t_done, step = time.monotonic_ns(), (t_stepped - t_began) // len(taken)
+        for stages, arrived in self.latency.by_group(taken):
+            stages["queue"].record_many([t_began - t for t in arrived])
+            stages["step"].record_many([step] * len(arrived))
+            stages["total"].record_many([t_done - t for t in arrived])
 
     def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
         """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""

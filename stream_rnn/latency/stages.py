@@ -1,6 +1,6 @@
 """The stages of a sample's way, for each group of streams: of the last interval, and since the start."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import TypeAlias
 
@@ -63,6 +63,17 @@ class Latency:
             group = next((p for p in self._patterns if fnmatchcase(stream, p)), self._rest)
             stages = self._known[stream] = self._interval[group]
         return stages
+
+    def by_group(self, taken: Sequence[tuple[str, int]]) -> Iterator[tuple[Stages, list[int]]]:
+        """Sort (stream, number) pairs by the histograms that a stream's durations are recorded in."""
+        if not self._patterns:
+            yield self._interval[self._rest], [number for _, number in taken]
+            return
+        groups: dict[int, tuple[Stages, list[int]]] = {}
+        for stream, number in taken:
+            stages = self.of(stream)
+            groups.setdefault(id(stages), (stages, []))[1].append(number)
+        yield from groups.values()
 
     def roll(self) -> Times:
         """What the interval that ends now took; the next one begins."""

@@ -76,10 +76,13 @@ class Session:
         if outcome == ALONE:
             return self._look(sample, t_received_ns, clock)
         t_stepped_ns = clock()
-        flags = self.note(outcome, x) if outcome else 0
-        if not outcome & Outcome.FAILED:
+        flags = 0
+        if outcome:  # out of the ordinary: to ask an enumeration takes longer than all the rest
+            flags = self.note(outcome, x)
+        if outcome == 0 or not outcome & Outcome.FAILED:
             shared.totals.stepped += 1
-        return self.answer(sample, self.last_seq, y, flags, 0, t_received_ns, t_stepped_ns)
+        number = self.last_seq if seq == NO_SEQ else seq
+        return self.answer(sample, number, y, flags, 0, t_received_ns, t_stepped_ns)
 
     def _look(self, sample: Sample, t_received_ns: int, clock: Clock) -> list[Prediction]:
         """Take in a sample that may not be the next of its stream, or whose session has more to tell."""

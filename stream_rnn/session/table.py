@@ -1,6 +1,6 @@
 """All sessions by stream key: found, made and dropped in constant time. Pure: time is passed in."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from stream_rnn.sample import Flag, I64, Sample
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
-from stream_rnn.session.together import ROOM, Answer, Together, alone
+from stream_rnn.session.together import ROOM, Answer, Together
 
 MAX_KEY = 200  # characters; a longer key is a mistake, and would not fit a topic
 FORBIDDEN = frozenset("+#\0")  # an MQTT topic with these cannot be published to
@@ -73,25 +73,24 @@ class Sessions:
         Returns:
             What became of each, in the same order: predictions, or why it was refused.
         """
-        if len(samples) == 1 and not isinstance(samples[0], CountedError):
-            return [self._feed_one(samples[0], t_received_ns[0], now_ns, clock)]
         answers: list[Answer] = [NOTHING] * len(samples)
-        chosen: dict[str, int] = {}
+        places: list[int] = []
         sessions: list[Session] = []
         for i, sample in enumerate(samples):
-            if isinstance(sample, CountedError):
-                answers[i] = sample
-                continue
-            if sample.stream in chosen or len(sessions) == ROOM:
-                self._step(sessions, chosen, samples, t_received_ns, clock, answers)
-                chosen, sessions = {}, []
             try:
+                if isinstance(sample, CountedError):
+                    raise sample
                 sessions.append(self.get(sample.stream, now_ns))
-            except SampleError as error:
+                places.append(i)
+            except CountedError as error:
                 answers[i] = error
-                continue
-            chosen[sample.stream] = i
-        self._step(sessions, chosen, samples, t_received_ns, clock, answers)
+        for first in range(0, len(places), ROOM):
+            some = places[first : first + ROOM]
+            taken: list[Sample] = [samples[i] for i in some]  # type: ignore[misc]  # no error among them
+            times = [t_received_ns[i] for i in some]
+            fed = self._together.feed(sessions[first : first + ROOM], taken, times, clock)
+            for i, answer in zip(some, fed, strict=True):
+                answers[i] = answer
         return answers
 
     def peek(self, stream: str) -> Session | None:
@@ -152,31 +151,6 @@ class Sessions:
             self.totals.waiting -= session.counters.waiting
             self._used_ns[session.row] = NEVER
             self._shared.memories.give_back(session.at)
-
-    def _feed_one(self, sample: Sample, t_received_ns: int, now_ns: int, clock: Clock) -> Answer:
-        try:
-            return self.get(sample.stream, now_ns).feed(sample, t_received_ns, clock)
-        except CountedError as error:
-            return error
-
-    def _step(
-        self,
-        sessions: Sequence[Session],
-        chosen: Mapping[str, int],
-        samples: Sequence[Sample],
-        t_received_ns: Sequence[int],
-        clock: Clock,
-        answers: list[Answer],
-    ) -> None:
-        """Step one sample each of some streams: `chosen` says where it stands among the samples."""
-        places = list(chosen.values())
-        if len(places) > 1:
-            some, times = [samples[i] for i in places], [t_received_ns[i] for i in places]
-            for i, answer in zip(places, self._together.feed(sessions, some, times, clock), strict=True):
-                answers[i] = answer
-        elif places:
-            i = places[0]
-            answers[i] = alone(sessions[0], samples[i], t_received_ns[i], clock)
 
     def _move(self, *, afresh: bool) -> None:
         """Other memories: for states of another shape, or for more or fewer streams."""

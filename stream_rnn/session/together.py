@@ -1,7 +1,6 @@
-"""Samples that arrived together, stepped together: one batched step over their streams, the same bits as one by one.
+"""Samples that arrived together, stepped together: in one batched step, the same bits as one by one.
 
-Only what is wholly in order goes this way; the rest is fed to its session alone. A stream's own samples keep their
-order: a second one ends a batch.
+Only what is wholly in order goes this way; the rest is fed to its session alone, and what follows it in its stream.
 """
 
 from collections.abc import Sequence
@@ -35,11 +34,11 @@ class Together:
     def feed(
         self, sessions: Sequence[Session], samples: Sequence[Sample], t_received_ns: Sequence[int], clock: Clock
     ) -> list[Answer]:
-        """Take one sample each of some streams in.
+        """Take samples in.
 
         Args:
-            sessions: The streams' sessions, each once; at most ROOM.
-            samples: A sample of each.
+            sessions: The session of each sample's stream; at most ROOM.
+            samples: In the order they came.
             t_received_ns: When each arrived, epoch nanoseconds.
             clock: Read once after the step.
 
