@@ -106,7 +106,7 @@ def memory_goals(streams: Streams) -> Iterator[Goal]:
     """What a session may take beside its state."""
     for count, found in streams.items():
         if count >= LEAST_FOR_MEMORY:
-            text = f"bytes of a session of {in_words(count)}, at most 1.5 of its state's and 200"
+            text = f"bytes of one of {in_words(count)} sessions (1.5 times its state's, and 200)"
             yield Goal(text, found.memory[SESSION], 1.5 * found.state_bytes + 200)
 
 

@@ -113,8 +113,10 @@ def step_table(rows: list[Row]) -> Table:
         f"{OURS.partition(', ')[2]} writes where it is told, as IO binding does; step(x) makes an array. "
         + " ".join(rounding(name) for name in HALVED)
     )
-    ours = (ALLOCATING, HALF)
-    return Table(title="One step", unit="us", ours=OURS, rows=tuple(rows), no_peers=ours, note=note)
+    ours = {OURS, ALLOCATING, HALF}
+    rows = sorted(rows, key=lambda row: row.candidate not in ours)
+    others = tuple(sorted(ours - {OURS}))
+    return Table(title="One step", unit="us", ours=OURS, rows=tuple(rows), no_peers=others, note=note)
 
 
 def rounding(name: str) -> str:

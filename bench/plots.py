@@ -51,7 +51,7 @@ def latency_by_peer(figure: Any, report: Report) -> None:  # noqa: ANN401 - matp
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(module("matplotlib.ticker").LogLocator(numticks=9))
         panel.xaxis.set_major_formatter(in_full)
-        panel.tick_params(axis="x", labelsize=7)
+        panel.tick_params(axis="x", labelsize=6)
         panel.set_title(case.replace(" ", "\n", 1), fontsize=9)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()

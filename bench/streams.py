@@ -52,8 +52,13 @@ def in_random_order(count: int) -> Iterator[int]:
 
 def session_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
     """One sample of the next stream through its session, as the daemon feeds it."""
-    order, times = in_random_order(len(keys)), [0]
-    return lambda: sessions.feed([Sample(keys[next(order)], None, None, x)], times, 0, int)
+    order = in_random_order(len(keys))
+
+    def call() -> object:
+        sample = Sample(keys[next(order)], None, None, x)
+        return sessions.get(sample.stream, 0).feed(sample, 0, int)
+
+    return call
 
 
 def together_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
