@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench import bench_mqtt, bench_train
 from bench.__main__ import DOCS, Results
 from bench.networks import network, samples, weight_bytes
 from bench.page import IMAGES, SECTIONS, render_page, where_we_lose
@@ -16,6 +17,7 @@ from bench.peers.base import Absent, Maker, check
 from bench.plots import PLOTS
 from bench.report import Findings, Goal, Loss, Report, Row, Table, losses, number, render_goals, render_table
 from bench.roofline import BLOCK, aligned_blocks, stream_weights
+from bench.saturation import Rate
 from bench.session_costs import FIND, session_costs
 from bench.sparse import spikes
 from bench.timing import percentiles, take_turns
@@ -163,6 +165,24 @@ def test_a_goal_of_a_least_is_met_from_its_limit_on() -> None:
         "| a | 1.00 | 1.00 | met |",
         "| b | 0.900 | 1.00 | **not met** |",
     ]
+
+
+def test_training_is_compared_with_the_best_peer() -> None:
+    rows = [Row(case, "stream-rnn", {"p50": 2.0}) for case in bench_train.GOALS]
+    rows += [Row(bench_train.ONE, "slow", {"p50": 9.0}), Row(bench_train.ONE, "fast", {"p50": 6.0})]
+    rows += [Row(bench_train.MANY, "fast", {"p50": 1.0})]
+    table = Table(title="", unit="ms", ours="stream-rnn", rows=tuple(rows))
+    assert [(goal.found, goal.met) for goal in bench_train.goals(table)] == [(3.0, True), (0.5, False)]
+
+
+def test_mqtt_is_compared_with_the_c_client() -> None:
+    bound = bench_mqtt.Found(Rate(1000.0, 1.0, 1.0), np.full(9, 100.0))
+    ours = bench_mqtt.Found(Rate(900.0, 1.0, 1.0), np.full(9, 160.0))
+    found: dict[bench_mqtt.Case, bench_mqtt.Found] = {
+        (0, bench_mqtt.C_ECHO): bound,
+        (0, bench_mqtt.DAEMON): ours,
+    }
+    assert [(g.found, g.met) for g in bench_mqtt.findings(found, {}).goals] == [(0.9, True), (1.6, False)]
 
 
 def test_spikes_have_the_density_they_are_asked_for() -> None:
