@@ -49,9 +49,9 @@ LATENCY_GOAL = 1.5
 
 
 class Found(NamedTuple):
-    """Of one client: its rate, and microseconds at 1 kHz, where it keeps up."""
+    """Of one client: its rate in each round, and microseconds at 1 kHz, where it keeps up."""
 
-    rate: Rate
+    rates: list[Rate]
     latencies: Times
 
 
@@ -139,14 +139,14 @@ def in_turns(
                 rates[name].append(saturated(load, window, seconds, answers.pid, broker.pid))
                 if not slow:
                     latencies[name] += load.at_rate(RATE_HZ, int(RATE_HZ * seconds))
-    return {name: Found(medians(rates[name]), np.array(latencies[name])) for name in ready}
+    return {name: Found(rates[name], np.array(latencies[name])) for name in ready}
 
 
 def findings(found: Mapping[Case, Found], skipped: dict[str, str]) -> Findings:
     """Three tables and the goals."""
     rates, costs, latencies = [], [], []
-    for (qos, name), (rate, times) in found.items():
-        case = f"QoS {qos}"
+    for (qos, name), (every, times) in found.items():
+        case, rate = f"QoS {qos}", medians(every)
         rates.append(Row(case, name, {"median": rate.per_s}))
         costs.append(Row(case, name, {"client": rate.cpu_us, "with broker and load": rate.all_cpu_us}))
         if len(times):
@@ -185,7 +185,8 @@ def goals(found: Mapping[Case, Found]) -> Iterator[Goal]:
         if (qos, C_ECHO) in found:
             ours, bound = found[qos, DAEMON], found[qos, C_ECHO]
             text = f"predictions a second over messages of a C client's echo, MQTT QoS {qos}"
-            yield Goal(text, ours.rate.per_s / bound.rate.per_s, least, "at least")
+            each = [a.per_s / b.per_s for a, b in zip(ours.rates, bound.rates, strict=True)]  # by round
+            yield Goal(text, float(np.median(each)), least, "at least")
             late = percentiles(ours.latencies)["p50"] / percentiles(bound.latencies)["p50"]
             yield Goal(f"p50 at 1 kHz over that of a C client's echo, MQTT QoS {qos}", late, LATENCY_GOAL)
 

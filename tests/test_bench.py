@@ -176,8 +176,8 @@ def test_training_is_compared_with_the_best_peer() -> None:
 
 
 def test_mqtt_is_compared_with_the_c_client() -> None:
-    bound = bench_mqtt.Found(Rate(1000.0, 1.0, 1.0), np.full(9, 100.0))
-    ours = bench_mqtt.Found(Rate(900.0, 1.0, 1.0), np.full(9, 160.0))
+    bound = bench_mqtt.Found([Rate(1000.0, 1.0, 1.0)], np.full(9, 100.0))
+    ours = bench_mqtt.Found([Rate(900.0, 1.0, 1.0)], np.full(9, 160.0))
     found: dict[bench_mqtt.Case, bench_mqtt.Found] = {
         (0, bench_mqtt.C_ECHO): bound,
         (0, bench_mqtt.DAEMON): ours,
