@@ -18,6 +18,7 @@ COMMANDS = {
     "train": "fit a network to recordings",
     "evaluate": "score a model on a recording, as one continuous stream",
     "replay": "send a recording again, or prove that it still gives the same predictions",
+    "halve": "round a model's weights to bfloat16: half the bytes to read a step",
     "info": "describe a model file or a recording",
     "doctor": "find what keeps a daemon from running well here, and say what to do",
 }

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     say = saying(args.log)
     began = time.monotonic()
-    predictor = Predictor.load(config.model.path)
+    predictor = loaded(config)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
     say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
     if args.check:
@@ -69,10 +69,18 @@ def run(args: argparse.Namespace) -> int:
 
     def reread() -> tuple[Config, Predictor]:
         changed = load_config(args.config, os.environ, flags(args))
-        return changed, Predictor.load(changed.model.path)
+        return changed, loaded(changed)
 
     run_until_done(serve(config, predictor, reread, say))
     return 0
+
+
+def loaded(config: Config) -> Predictor:
+    """The model, compiled, proved, and fitted to this machine."""
+    predictor = Predictor.load(config.model.path)
+    if config.daemon.sparse:
+        predictor.tune(time.perf_counter_ns)
+    return predictor
 
 
 async def serve(

@@ -64,12 +64,18 @@ class DaemonSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         base: First levels of its topics.
         metrics_s: Seconds between two metrics messages.
         events_per_s: Event messages of one kind a second; more are counted and summed up in the next.
+        ahead: Make ready shortly before the next sample of a steady stream is due, 5 ms to 2 s after the last:
+            the same predictions, sooner, for at most one step more a sample.
+        sparse: Measure at the start whether to read only the weights of features that are not zero: the same
+            predictions.
     """
 
     node: Annotated[str, msgspec.Meta(pattern=r"^[^+#/\x00]{1,100}$")] = "decoder"
     base: Annotated[str, msgspec.Meta(pattern=r"^[^+#\x00]{1,200}$")] = "stream_rnn"
     metrics_s: Annotated[float, msgspec.Meta(ge=0.05)] = 1.0
     events_per_s: Annotated[int, msgspec.Meta(ge=1)] = 5
+    ahead: bool = True
+    sparse: bool = True
 
     @property
     def topic(self) -> str:

@@ -47,6 +47,7 @@ class Metrics:
             "dropped": pipeline.dropped,
             "waiting": pipeline.waiting,
             "unrecorded": pipeline.unrecorded,
+            "ahead": pipeline.ahead.counters if pipeline.ahead is not None else {},
             "transports": {
                 name: {"up": source.transport.up, **source.transport.counters}
                 for name, source in sources.items()

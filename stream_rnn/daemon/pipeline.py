@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from stream_rnn.config.sections import Config
+from stream_rnn.daemon.ahead import Ahead
 from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
@@ -51,6 +52,7 @@ class Pipeline:
         published: Predictions made.
         declined: Samples not stepped because their stream was paused.
         latency: How long each stage takes.
+        ahead: What makes ready for the next sample, or None.
     """
 
     def __init__(self, config: Config, predictor: Predictor, run_id: str, happened: Happened) -> None:
@@ -68,10 +70,13 @@ class Pipeline:
         self._inbox = _inbox(config)
         self._given_up = 0
         self._drain_due = False
+        self.ahead = Ahead(predictor) if config.daemon.ahead else None
 
     def adopt(self, config: Config, predictor: Predictor) -> None:
         """Go on with another config and model; what waits in the inbox is answered first."""
         self.drain()
+        self._stop_ahead()
+        self.ahead = Ahead(predictor) if config.daemon.ahead else None
         self._given_up = self.dropped
         if config.latency != self._config.latency:
             self.latency = Latency(config.latency.groups)
@@ -82,7 +87,13 @@ class Pipeline:
     def end(self) -> None:
         """Answer what waits; what still comes is answered at once."""
         self.drain()
+        self._stop_ahead()
         self._given_up, self._inbox = self.dropped, None
+
+    def _stop_ahead(self) -> None:
+        if self.ahead is not None:
+            self.ahead.stop()
+            self.ahead = None
 
     @property
     def recorder(self) -> Recorder | None:
@@ -248,6 +259,8 @@ class Pipeline:
         stages["queue"].record(t_began - t_arrived)
         stages["step"].record(t_stepped - t_began)
         stages["total"].record(time.monotonic_ns() - t_arrived)
+        if self.ahead is not None:
+            self.ahead.took(session, codec, message.payload, t_arrived)
 
     def _not_paused(self, samples: list[Sample]) -> list[Sample]:
         """The samples that are stepped; the others are counted."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 
+import numpy as np
+
 from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.engine import A_AT, FEW, INPUTS, KIND, LAYERS, NUMBERS_AT, SUMS, B, W, row_of
 from stream_rnn.kernels.packed import not_zero, product, product_listed
 from stream_rnn.kernels.plan import ELMAN_RELU
-from stream_rnn.kernels.vector import integer, set_integer
-from stream_rnn.sample import F32
+from stream_rnn.kernels.vector import integer
+from stream_rnn.sample import F32, I64
 
 Clock = Callable[[], int]
 """Nanoseconds, when asked."""
@@ -33,14 +35,9 @@ def _listed(engine: F32, row: int, x: F32, repeats: int) -> None:
         product_listed(engine, a, engine, b, x, 0, engine, w, D, N, n, numbers)
 
 
-@hot
-def _read(engine: F32, at: int) -> int:
-    return integer(engine, at)
-
-
-@hot
-def _write(engine: F32, at: int, value: int) -> None:
-    set_integer(engine, at, value)
+def _column(engine: F32, row: int, column: int) -> I64:
+    """One number of the table, as an array that can be written to."""
+    return engine[row + column : row + column + 2].view(np.int64)
 
 
 def tune(engine: F32, x: F32, clock: Clock, *, features: bool) -> list[int]:
@@ -56,18 +53,18 @@ def tune(engine: F32, x: F32, clock: Clock, *, features: bool) -> list[int]:
         The number for each layer, and the readout last; 0 where all inputs are always taken.
     """
     found, maybe_zero = [], features
-    for layer in range(_read(engine, LAYERS) + 1):
+    for layer in range(int(_column(engine, LAYERS, 0)[0]) + 1):
         row = row_of(layer)
-        asked = maybe_zero and _read(engine, row + INPUTS) >= LEAST_INPUTS
+        asked = maybe_zero and _column(engine, row, INPUTS)[0] >= LEAST_INPUTS
         few = _measured(engine, row, x, clock) if asked else 0
-        _write(engine, row + FEW, few)
+        _column(engine, row, FEW)[0] = few
         found.append(few)
-        maybe_zero = _read(engine, row + KIND) == ELMAN_RELU
+        maybe_zero = bool(_column(engine, row, KIND)[0] == ELMAN_RELU)
     return found
 
 
 def _measured(engine: F32, row: int, x: F32, clock: Clock) -> int:
-    D = _read(engine, row + INPUTS)
+    D = int(_column(engine, row, INPUTS)[0])
     x[:D] = 1.0
     dense = _shortest(_dense, engine, row, x, clock)
     x[: D - D // 4] = 0.0

@@ -195,6 +195,10 @@ class Session:
         """
         return read(data, shared.predictor).stream
 
+    def prepare(self) -> None:
+        """Compute ahead what the next step needs beside its sample: the same bits, sooner."""
+        self._shared.predictor.prepare(self._shared.memories.data, self.at)
+
     def mark(self, flag: Flag) -> None:
         """Flag the next prediction: something happened to the session that its consumers must know."""
         self._mutable().owed |= flag
