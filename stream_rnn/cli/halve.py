@@ -26,8 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FILE",
-        help="table recording whose test rows both decode; without one, random samples of the model's own mean "
-        "and spread",
+        help="table recording whose test rows both decode; without one, random samples of the model's own "
+        "mean and spread",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
@@ -39,24 +39,33 @@ def run(args: argparse.Namespace) -> int:
     model = with_golden(whole.model.rounded(), rows)
     save_model(model, args.output)
     half = Predictor(load_model(args.output))
-    report = {"model": half.hash, "of": whole.hash, **_compared(whole, half, args.data)}
+    compared = _compared(whole, half, args.data)
     if args.json:
+        report = {"model": half.hash, "of": whole.hash, **msgspec.structs.asdict(compared)}
         print(msgspec.json.encode(report).decode())
         return 0
     print(f"{args.output}: model {half.hash}, the weights of {whole.hash} rounded to bfloat16")
-    for name, difference in report["largest_difference"].items():
-        print(f"  {name}: differs by at most {difference:.3g} over {report['rows']} rows")
-    if report["R2"]:
-        print(f"  mean R2 {report['R2'][0]:.4f} before, {report['R2'][1]:.4f} now")
+    for name, difference in compared.largest_difference.items():
+        print(f"  {name}: differs by at most {difference:.3g} over {compared.rows} rows")
+    if None not in {compared.r2_before, compared.r2_now}:
+        print(f"  mean R2 {compared.r2_before:.4f} before, {compared.r2_now:.4f} now")
     return 0
 
 
-def _compared(whole: Predictor, half: Predictor, data: Path | None) -> dict[str, object]:
-    """Largest difference of each output over some rows, and the scores where there is a truth."""
+class Compared(msgspec.Struct, frozen=True):
+    """What rounding changed: of each output over some rows, and of the scores where there is a truth."""
+
+    rows: int
+    largest_difference: dict[str, float]
+    r2_before: float | None = None
+    r2_now: float | None = None
+
+
+def _compared(whole: Predictor, half: Predictor, data: Path | None) -> Compared:
     outputs = whole.model.card.outputs
     if data is None:
         xs = _random(whole.model, ROWS)
-        ys, scores = (whole.run(xs), half.run(xs)), []
+        ys, scores = (whole.run(xs), half.run(xs)), [None, None]
     else:
         recording = read_table(data)
         decoded = [decode(predictor, recording, "test") for predictor in (whole, half)]
@@ -67,7 +76,7 @@ def _compared(whole: Predictor, half: Predictor, data: Path | None) -> dict[str,
         f"{output.name} ({output.unit})" if output.unit else output.name: float(difference)
         for output, difference in zip(outputs, largest, strict=True)
     }
-    return {"rows": len(ys[0]), "largest_difference": differences, "R2": scores}
+    return Compared(len(ys[0]), differences, *scores)
 
 
 def _random(model: Model, count: int) -> F32:

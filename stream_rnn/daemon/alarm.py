@@ -1,4 +1,4 @@
-"""Calls back at an instant of the monotonic clock, to some ten microseconds where the system can (Linux' timerfd).
+"""Calls back at an instant of the monotonic clock, to some ten microseconds where the system can (timerfd).
 
 Event loops wait in whole milliseconds.
 """

@@ -7,7 +7,7 @@ MOST_SPREAD = 0.25
 STRANGE = 3
 """Intervals in a row, off by half a period, after which it is another rhythm."""
 PHASE, PERIOD, SPREAD = 0.3, 0.1, 0.1
-"""How much of the newest deviation goes into when the next one is due, into the period, and into the spread."""
+"""How much of the newest deviation goes into when the next is due, into the period, and into the spread."""
 
 
 class Rhythm:
