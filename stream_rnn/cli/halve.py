@@ -62,15 +62,16 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 def _compared(whole: Predictor, half: Predictor, data: Path | None) -> Compared:
-    outputs = whole.model.card.outputs
+    outputs, scores = whole.model.card.outputs, list[float | None]()
     if data is None:
         xs = _random(whole.model, ROWS)
-        ys, scores = (whole.run(xs), half.run(xs)), [None, None]
+        ys = whole.run(xs), half.run(xs)
     else:
         recording = read_table(data)
         decoded = [decode(predictor, recording, "test") for predictor in (whole, half)]
         names = tuple(output.name for output in outputs)
-        ys, scores = (decoded[0].y, decoded[1].y), [score(one, names).r2_mean for one in decoded]
+        ys = decoded[0].y, decoded[1].y
+        scores = [score(one, names).r2_mean for one in decoded]
     largest = np.abs(ys[0] - ys[1]).max(axis=0)
     differences = {
         f"{output.name} ({output.unit})" if output.unit else output.name: float(difference)
