@@ -2,9 +2,9 @@
 
 Shortly before a stream's next sample is due by its own rhythm, its last message goes the whole way once
 more, through a session that nobody hears of, and the part of its next step that needs no sample is computed;
-then the event loop does not sleep until the sample comes, for at most a twentieth of the time between two. The
-prediction is the same, bit for bit; it comes sooner. Beside that twentieth it costs one step more a sample, and
-at most one in LEAST_PERIOD_NS.
+then the event loop does not sleep until the sample comes, for at most a twentieth of the time between two.
+The prediction is the same, bit for bit; it comes sooner. Beside that twentieth it costs one step more a
+sample, and at most one in LEAST_PERIOD_NS.
 """
 
 import asyncio
