@@ -76,7 +76,7 @@ def cost_by_size(figure: Any, report: Report) -> None:  # noqa: ANN401 - likewis
 def cost_by_streams(figure: Any, report: Report) -> None:  # noqa: ANN401 - likewise
     """Lines over streams."""
     lines(figure, table_of(report, "Cost of a sample by number"), "streams", "microseconds a sample, p50")
-    figure.axes[0].set_ylim(bottom=1)
+    figure.axes[0].set_ylim(bottom=0.3)  # room for the legend
 
 
 def lines(figure: Any, table: Table, along: str, up: str) -> None:  # noqa: ANN401 - likewise
