@@ -54,7 +54,10 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             with cores:
                 times = take_turns(made(torch, pool), rounds, seconds)
             rows += [Row(case, name, percentiles(found / 1000)) for name, found in times.items()]
-    note = "The loss is the mean square. All have the same shapes and windows, and weights of their own."
+    note = (
+        "The loss is the mean square. All have the same shapes and windows, and weights of their own. "
+        "Two threads need two cores that nobody else uses: PyTorch's wait for one another at every step."
+    )
     table = Table(title="One update of the weights", unit="ms", ours=OURS, rows=tuple(rows), note=note)
     return Findings(tables=(table,), goals=tuple(goals(table)), skipped=skipped)
 
