@@ -32,6 +32,7 @@ class Sessions:
         self._together = Together(self._shared)
         self._max_streams = max_streams
         self._table: dict[str, Session] = {}
+        self._rows: dict[int, Session] = {}
         self._used_ns: I64 = np.full(
             max_streams, NEVER
         )  # by row: looked through as one array, a nanosecond each
@@ -58,6 +59,7 @@ class Sessions:
         if session is None:
             self._check(stream)
             session = self._table[stream] = Session(stream, self._shared)
+            self._rows[session.row] = session
         self._used_ns[session.row] = now_ns
         return session
 
@@ -105,9 +107,9 @@ class Sessions:
 
     def evict_idle(self, before_ns: int) -> list[str]:
         """Forget the sessions last used before a monotonic time; return their keys, the oldest use first."""
-        if not (self._used_ns < before_ns).any():
-            return []
-        evicted = [session.stream for session in self if self._used_ns[session.row] < before_ns]
+        idle = np.flatnonzero(self._used_ns < before_ns)
+        oldest_first = idle[np.argsort(self._used_ns[idle], kind="stable")].tolist()
+        evicted = [self._rows[row].stream for row in oldest_first]
         for stream in evicted:
             self.drop(stream)
         self.evicted += len(evicted)
@@ -141,6 +143,7 @@ class Sessions:
             self._check(stream)
         self.drop(stream)
         session = self._table[stream] = Session.from_bytes(state, self._shared)
+        self._rows[session.row] = session
         session.mark(Flag.RESTORED)
         self.totals.waiting += session.counters.waiting
         self._used_ns[session.row] = now_ns
@@ -156,6 +159,7 @@ class Sessions:
         if session is not None:
             self.totals.waiting -= session.counters.waiting
             self._used_ns[session.row] = NEVER
+            del self._rows[session.row]
             self._shared.memories.give_back(session.at)
 
     def _move(self, *, afresh: bool) -> None:
@@ -164,9 +168,11 @@ class Sessions:
         before, most = shared.memories, max(self._max_streams, len(self._table))
         self._used_ns = np.full(most, NEVER)
         shared.memories = Memories(shared.predictor.shape, most)
+        self._rows.clear()
         for session in self._table.values():
             idle_since = used[session.row]
             session.move(before, afresh=afresh)
+            self._rows[session.row] = session
             self._used_ns[session.row] = idle_since
 
     def _check(self, stream: str) -> None:
