@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -26,8 +27,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--data",
         type=Path,
         metavar="FILE",
-        help="table recording whose test rows both decode; without one, random samples of the model's own mean "
-        "and spread",
+        help="table recording whose test rows both decode; without one, random samples of the model's own "
+        "mean and spread",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _compared(whole: Predictor, half: Predictor, data: Path | None) -> dict[str, object]:
+def _compared(whole: Predictor, half: Predictor, data: Path | None) -> dict[str, Any]:
     """Largest difference of each output over some rows, and the scores where there is a truth."""
     outputs = whole.model.card.outputs
     if data is None:
