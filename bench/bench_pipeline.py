@@ -113,8 +113,8 @@ def serving(folder: Path) -> Iterator[tuple[dict[str, Opener], dict[str, str]]]:
         skipped = {}
         try:
             broker = stack.enter_context(running_mosquitto(folder))
-            settings += [f"mqtt.url=mqtt://127.0.0.1:{broker}", "mqtt.wire=frame"]
-            openers[MQTT] = partial(mqtt, broker)
+            settings += [f"mqtt.url=mqtt://127.0.0.1:{broker.port}", "mqtt.wire=frame"]
+            openers[MQTT] = partial(mqtt, broker.port)
         except Absent as why:
             skipped[MQTT] = str(why)
         stack.enter_context(running_daemon(model, settings))

@@ -1,124 +1,114 @@
-"""Samples over TCP and UDP through the daemon, on one core: `python -m bench.bench_sockets`.
+"""Samples over TCP and UDP, as many as get through: `python -m bench.bench_sockets`. Everything on one core.
 
 The daemon decodes, steps network A, encodes and answers; an echo is the same transport without a model. 384
-bytes of float32 a sample (wire f32), or the binary frame around them (wire frame). Rounds alternate.
+bytes of float32 a sample (wire f32), or the binary frame around them (wire frame). The client that sends them
+has its part of the core: the second table says how much.
 """
 
-import argparse
-import os
+import contextlib
 import socket
-import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-import numpy as np
-
-from bench.bench_mqtt import on_one_core, processor, versions
-from bench.mqtt_load import cpu_ns
-from bench.networks import INPUTS, NETWORKS, network
+from bench.networks import INPUTS, named, samples
+from bench.ports import free_port, running_daemon, started
+from bench.report import Findings, Goal, Row, Table
+from bench.runner import main, say
+from bench.saturation import Rate, medians, saturated
 from bench.socket_load import TcpLoad, UdpLoad
 from stream_rnn.model.file import save_model
 from stream_rnn.sample import Sample
 from stream_rnn.wire import CODECS, WireName
 
 LOADS: dict[str, type[TcpLoad | UdpLoad]] = {"tcp": TcpLoad, "udp": UdpLoad}
+SOCKETS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 WINDOWS = {"tcp": 400, "udp": 64}
-ROWS: tuple[tuple[str, str, WireName], ...] = (
-    ("echo", "tcp", "f32"),
-    ("daemon", "tcp", "f32"),
-    ("daemon", "tcp", "frame"),
-    ("echo", "udp", "f32"),
-    ("daemon", "udp", "f32"),
-    ("daemon", "udp", "frame"),
-)
+CASES: dict[str, tuple[str, WireName]] = {
+    "TCP frames, wire frame": ("tcp", "frame"),
+    "TCP frames, wire f32": ("tcp", "f32"),
+    "UDP, wire frame": ("udp", "frame"),
+    "UDP, wire f32": ("udp", "f32"),
+}
+DAEMON, ECHO = "stream-rnn, daemon", "stream-rnn, echo"
+GOALS = {"TCP frames, wire frame": 100_000.0, "UDP, wire f32": 60_000.0}
+"""Samples a second, at least, on the machine of the field notes."""
 
 
-def free_port(kind: str) -> int:
-    """A port of 127.0.0.1 that nobody has."""
-    with socket.socket(type=socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Server(NamedTuple):
+    """What answers on a port, in which case."""
+
+    case: str
+    candidate: str
+    port: int
+    pid: int
 
 
-def start(what: str, kind: str, wire: WireName, port: int, model: Path) -> "subprocess.Popen[str]":
-    """A server that is ready."""
-    command = [sys.executable, "-m", "bench.socket_echoes", kind, str(port)]
-    if what == "daemon":
-        settings: dict[str, object] = {f"{kind}.port": port, f"{kind}.wire": wire}
-        settings |= {"tcp.framing": "frames"} if kind == "tcp" else {}
-        command = [sys.executable, "-m", "stream_rnn", "run", "--model", str(model)]
-        command += [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    process = subprocess.Popen(  # our own
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if " ready " in f" {line.strip()} ":
-            return process
-    raise RuntimeError(f"{command} ended with {process.wait()}")
-
-
-def measure(rounds: int = 5, seconds: float = 1.0) -> dict[str, Any]:
-    """Every row: payloads a second, CPU microseconds a payload of the server and of both ends."""
-    x = np.random.default_rng(1).standard_normal(INPUTS).astype(np.float32)
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    started: dict[str, tuple[str, WireName, int, subprocess.Popen[str]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
+def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
+    """Rates, and the processor time that a sample takes."""
+    rounds, seconds = (1, 0.3) if quick else (4, 0.8)
+    x = samples(INPUTS)
+    found: dict[Server, list[Rate]] = {}
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         model = Path(folder) / "a.safetensors"
-        save_model(network(*NETWORKS["A LSTM50x3+Dense1"]), model)
-        try:
-            for what, kind, wire in ROWS:
-                port = free_port(kind)
-                started[f"{kind} {wire}, {what}"] = kind, wire, port, start(what, kind, wire, port, model)
-            for _ in range(rounds):
-                for name, (kind, wire, port, process) in started.items():
-                    payload = CODECS[wire].encode_sample(Sample("", None, None, x))
-                    load = LOADS[kind](port, payload)
-                    pids = (process.pid, os.getpid())
-                    before = [cpu_ns(pid) for pid in pids]
-                    count, per_s = load.saturate(WINDOWS[kind], seconds)
-                    spent = [(cpu_ns(p) - b) / 1000 / count for p, b in zip(pids, before, strict=True)]
-                    found.setdefault(name, []).append((per_s, spent[0], sum(spent)))
-                    load.close()
-        finally:
-            for _, _, _, process in started.values():
-                process.kill()
-                process.wait()
-                assert process.stdout is not None
-                process.stdout.close()
-    rows = {}
-    for name, each in found.items():
-        medians = np.median(np.array(each), axis=0).tolist()
-        rows[name] = dict(zip(("per_s", "cpu_us", "both_cpu_us"), medians, strict=True))
-    return {
-        "machine": processor(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "versions": versions("numpy", "numba", "uvloop"),
-        "rounds": rounds,
-        "seconds": seconds,
-        "rows": rows,
-    }
+        save_model(named("A"), model)
+        servers = list(serving(model, stack))
+        for number in range(rounds):
+            say(f"bench_sockets: round {number}")
+            for server in servers:
+                kind, wire = CASES[server.case]
+                load = LOADS[kind](server.port, CODECS[wire].encode_sample(Sample("", None, None, x)))
+                with contextlib.closing(load):
+                    rate = saturated(load, WINDOWS[kind], seconds, server.pid)
+                found.setdefault(server, []).append(rate)
+    return findings({server: medians(rates) for server, rates in found.items()})
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.0)
-    args = parser.parse_args()
-    core = on_one_core()
-    found = measure(args.rounds, args.seconds)
-    of = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
-    print(f"{found['date']}, {found['machine']}, one core (number {core}), {of}: python -m {__spec__.name}")
-    print("\n| way | payloads/s | CPU us, server | CPU us, with load | a second of CPU |")
-    print("|---|---|---|---|---|")
-    for name, row in found["rows"].items():
-        cells = f"{row['per_s']:.0f} | {row['cpu_us']:.1f} | {row['both_cpu_us']:.1f}"
-        print(f"| {name} | {cells} | {1e6 / row['both_cpu_us']:.0f} |")
+def serving(model: Path, stack: contextlib.ExitStack) -> Iterator[Server]:
+    """Start a daemon for every case, and an echo for every kind of socket."""
+    for case, (kind, wire) in CASES.items():
+        port = free_port(SOCKETS[kind])
+        settings = [f"{kind}.port={port}", f"{kind}.wire={wire}"]
+        settings += ["tcp.framing=frames"] if kind == "tcp" else []
+        yield Server(case, DAEMON, port, stack.enter_context(running_daemon(model, settings)).pid)
+        port = free_port(SOCKETS[kind])
+        command = [sys.executable, "-m", "bench.socket_echoes", kind, str(port)]
+        yield Server(case, ECHO, port, stack.enter_context(started(command)).pid)
+
+
+def findings(rates: dict[Server, Rate]) -> Findings:
+    """Two tables and the goals."""
+    per_s = [Row(at.case, at.candidate, {"median": rate.per_s}) for at, rate in rates.items()]
+    costs = [
+        Row(at.case, at.candidate, {"server": rate.cpu_us, "with the client": rate.all_cpu_us})
+        for at, rate in rates.items()
+    ]
+    tables = (
+        Table(
+            title="Samples a second through a socket, client and server on one core",
+            unit="1/s",
+            ours=DAEMON,
+            rows=tuple(per_s),
+            no_peers=(ECHO,),
+            better="higher",
+        ),
+        Table(
+            title="Processor time of a sample",
+            unit="us",
+            ours=DAEMON,
+            rows=tuple(costs),
+            no_peers=(ECHO,),
+        ),
+    )
+    goals = [
+        Goal(f"samples a second, {at.case}, client on the same core", rate.per_s, GOALS[at.case], "at least")
+        for at, rate in rates.items()
+        if at.candidate == DAEMON and at.case in GOALS
+    ]
+    return Findings(tables=tables, goals=tuple(goals))
 
 
 if __name__ == "__main__":
-    main()
+    main("bench.bench_sockets", __doc__, measure)

@@ -82,9 +82,9 @@ def until_ready(cache: Path) -> float:
     try:
         with (
             tempfile.TemporaryDirectory() as folder,
-            running_daemon(demo_model(), [f"unix.path={folder}/samples.sock"]) as seconds,
+            running_daemon(demo_model(), [f"unix.path={folder}/samples.sock"]) as daemon,
         ):
-            return seconds
+            return daemon.seconds
     finally:
         os.environ.pop("NUMBA_CACHE_DIR")
         if before is not None:

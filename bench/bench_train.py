@@ -1,57 +1,111 @@
-"""Training beside PyTorch: `python -m bench.bench_train [file.json]`. LSTM 50 x 3 + Dense 1, 100 steps.
+"""Training beside PyTorch: `python -m bench.bench_train`. LSTM 50 x 3 + Dense 1, 96 inputs, 100 steps.
 
-Forward, backward and Adam of one sequence on one core, and of 32 sequences on two. Variants take turns, so
-that a busy machine is busy for all of them. PyTorch is looked for, not required.
+An update is forward, backward and Adam: of one sequence on one core, and of 32 sequences
+in two threads, as `train` computes them; nothing is pinned then.
 """
 
-import importlib.util
-import json
+import contextlib
 import os
-import platform
-import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 
+from bench.networks import INPUTS
+from bench.peers.base import Absent, module
+from bench.report import Findings, Goal, Row, Table
+from bench.runner import main, say
+from bench.timing import Calls, percentiles, take_turns
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.sample import F32
 from stream_rnn.training.adam import Adam
-from stream_rnn.training.fit import initial_weights
+from stream_rnn.training.fit import SHARDS, initial_weights
 from stream_rnn.training.gradient import NO_DROPOUT, Backpropagation
 
-torch: Any = importlib.import_module("torch") if importlib.util.find_spec("torch") else None
-
-INPUTS, UNITS, LAYERS, STEPS, BATCH = 96, 50, 3, 100, 32
+UNITS, LAYERS, STEPS, BATCH = 50, 3, 100, 32
 RATE = 1e-3
 OPTIMISERS: dict[str, dict[str, bool]] = {
     "default": {},
     "fused": {"fused": True},
     "foreach": {"foreach": True},
 }
-ROUNDS = 7
-SECONDS = 0.7  # of a variant in each round
 OURS = "stream-rnn"
+ONE, MANY = "one sequence, one core", f"{BATCH} sequences, {SHARDS} threads"
+GOALS = {ONE: 2.5, MANY: 1.0}
+"""How many times ours PyTorch's best takes, at least."""
 
 Update = Callable[[], object]
 
 
-def ours(batch: int, pool: ThreadPoolExecutor | None) -> Update:
-    """One update of `batch` sequences; in two shards, as `fit` does, where there is a pool."""
+def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
+    """One table."""
+    rounds, seconds = (1, 0.1) if quick else (7, 0.6)
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    torch = None
+    try:
+        torch = module("torch")
+    except Absent as why:
+        skipped["PyTorch"] = str(why)
+    with ThreadPoolExecutor(SHARDS) as pool:
+        for case, cores, made in ((ONE, one_core(), one), (MANY, contextlib.nullcontext(), many)):
+            say(f"bench_train: {case}")
+            with cores:
+                times = take_turns(made(torch, pool), rounds, seconds)
+            rows += [Row(case, name, percentiles(found / 1000)) for name, found in times.items()]
+    note = "The loss is the mean square. All have the same shapes and windows, and weights of their own."
+    table = Table(title="One update of the weights", unit="ms", ours=OURS, rows=tuple(rows), note=note)
+    return Findings(tables=(table,), goals=tuple(goals(table)), skipped=skipped)
+
+
+def goals(table: Table) -> Iterator[Goal]:
+    """By the medians, where there is a peer."""
+    for case, least in GOALS.items():
+        theirs = [table.figures(case, name).get("p50", np.inf) for name in table.candidates if name != OURS]
+        if theirs:
+            found = min(theirs) / table.figures(case, OURS)["p50"]
+            yield Goal(f"PyTorch's best update over ours, {case}", found, least, "at least")
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """Stay on the last core that this process may use."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def one(torch: Any, _: ThreadPoolExecutor) -> Calls:  # noqa: ANN401 - see `module`
+    """One sequence an update; PyTorch with every Adam it has."""
+    calls: Calls = {OURS: ours(1)}
+    for name, kind in OPTIMISERS.items() if torch else ():
+        calls[f"PyTorch, {name} Adam, 1 thread"] = theirs(torch, 1, 1, kind)
+    return calls
+
+
+def many(torch: Any, pool: ThreadPoolExecutor) -> Calls:  # noqa: ANN401 - see `module`
+    """A batch an update; PyTorch also on one thread, which is its better choice on some machines."""
+    calls: Calls = {OURS: ours(BATCH, SHARDS, pool)}
+    for threads, name in ((1, "1 thread"), (SHARDS, f"{SHARDS} threads")) if torch else ():
+        calls[f"PyTorch, fused Adam, {name}"] = theirs(torch, BATCH, threads, OPTIMISERS["fused"])
+    return calls
+
+
+def ours(batch: int, shards: int = 1, pool: ThreadPoolExecutor | None = None) -> Update:
+    """One update of `batch` sequences, in shards side by side, as `fit` does it."""
     plan = Architecture(inputs=INPUTS, layers=(Layer("lstm", UNITS),) * LAYERS, outputs=1).plan()
     rng = np.random.default_rng(0)
     weights, decay = initial_weights(plan, 0.0, rng)
     X, Y = windows(batch)
-    shards = np.array_split(np.arange(batch), 2 if pool else 1)
-    xs = [np.ascontiguousarray(X[:, shard]) for shard in shards]
-    ys = [np.ascontiguousarray(Y[:, shard]) for shard in shards]
-    passes = [Backpropagation(plan, STEPS, len(shard)) for shard in shards]
-    gradients = [np.zeros_like(weights) for _ in shards]
+    parts = np.array_split(np.arange(batch), shards)
+    xs = [np.ascontiguousarray(X[:, part]) for part in parts]
+    ys = [np.ascontiguousarray(Y[:, part]) for part in parts]
+    passes = [Backpropagation(plan, STEPS, len(part)) for part in parts]
+    gradients = [np.zeros_like(weights) for _ in parts]
     adam = Adam(decay)
 
     def shard(i: int) -> int:
@@ -59,7 +113,7 @@ def ours(batch: int, pool: ThreadPoolExecutor | None) -> Update:
         return passes[i].add_gradient(weights, xs[i], ys[i], 0, gradients[i], NO_DROPOUT, rng)[1]
 
     def update() -> None:
-        counts = list((pool.map if pool else map)(shard, range(len(shards))))
+        counts = list((pool.map if pool else map)(shard, range(shards)))
         for other in gradients[1:]:
             gradients[0] += other
         gradients[0] *= np.float32(2.0 / sum(counts))  # PyTorch's loss is the mean square, ours half of it
@@ -68,7 +122,7 @@ def ours(batch: int, pool: ThreadPoolExecutor | None) -> Update:
     return update
 
 
-def theirs(batch: int, threads: int, optimiser: dict[str, bool]) -> Update:
+def theirs(torch: Any, batch: int, threads: int, optimiser: dict[str, bool]) -> Update:  # noqa: ANN401 - likewise
     """The same update as a PyTorch user writes it."""
     torch.set_num_threads(threads)
     lstm, dense = torch.nn.LSTM(INPUTS, UNITS, LAYERS), torch.nn.Linear(UNITS, 1)
@@ -91,105 +145,5 @@ def windows(batch: int) -> tuple[F32, F32]:
     return X, Y
 
 
-def alternate(variants: dict[str, Update]) -> dict[str, dict[str, float]]:
-    """Milliseconds of each variant, median and 99th percentile, in rounds that take turns."""
-    durations: dict[str, list[float]] = {name: [] for name in variants}
-    for update in variants.values():
-        update()  # compiles, and fills what is filled once
-    for _ in range(ROUNDS):
-        for name, update in variants.items():
-            until = time.perf_counter() + SECONDS
-            while time.perf_counter() < until:
-                began = time.perf_counter_ns()
-                update()
-                durations[name].append((time.perf_counter_ns() - began) / 1e6)
-    return {
-        name: {
-            "p50_ms": float(np.percentile(ms, 50)),
-            "p99_ms": float(np.percentile(ms, 99)),
-            "updates": len(ms),
-        }
-        for name, ms in durations.items()
-    }
-
-
-def on_one_core() -> dict[str, dict[str, float]]:
-    """One sequence an update."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {max(cores)})
-    try:
-        variants = {OURS: ours(1, None)}
-        if torch is not None:
-            variants |= {f"torch, {name} Adam": theirs(1, 1, kind) for name, kind in OPTIMISERS.items()}
-        return alternate(variants)
-    finally:
-        os.sched_setaffinity(0, cores)
-
-
-def on_all_cores() -> dict[str, dict[str, float]]:
-    """A batch an update; PyTorch also on one thread, which is its better choice on some machines."""
-    with ThreadPoolExecutor(2) as pool:
-        variants = {OURS: ours(BATCH, pool)}
-        if torch is not None:
-            for threads in (1, 2):
-                variants[f"torch, fused Adam, {threads} threads"] = theirs(
-                    BATCH, threads, OPTIMISERS["fused"]
-                )
-        return alternate(variants)
-
-
-def ratio(variants: dict[str, dict[str, float]]) -> float | None:
-    """How many times as long PyTorch's best takes, by the medians."""
-    others = [figures["p50_ms"] for name, figures in variants.items() if name != OURS]
-    return min(others) / variants[OURS]["p50_ms"] if others else None
-
-
-def measure() -> dict[str, Any]:
-    """All figures, and what they were measured with."""
-    cases = {
-        "one sequence, one core": on_one_core(),
-        f"{BATCH} sequences, {len(os.sched_getaffinity(0))} cores": on_all_cores(),
-    }
-    return {
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{processor()}, {os.cpu_count()} cores",
-        "command": f"python -m {__spec__.name}",
-        "versions": {
-            "python": platform.python_version(),
-            "numba": numba.__version__,
-            "numpy": np.__version__,
-            "torch": None if torch is None else torch.__version__,
-        },
-        "cases": {name: {"variants": variants, "ratio": ratio(variants)} for name, variants in cases.items()},
-    }
-
-
-def processor() -> str:
-    """Its name, where Linux tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine()
-    )
-
-
-def main() -> None:
-    """Print the table, and write the figures where the first argument says."""
-    result = measure()
-    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items() if version)
-    print(f"{result['date']}, {result['machine']}, {versions}: {result['command']}")
-    if result["versions"]["torch"] is None:
-        print("skipped: torch (not installed)")
-    print("\n| update | variant | p50 ms | p99 ms | best other / ours |\n|---|---|---|---|---|")
-    for case, figures in result["cases"].items():
-        for name, variant in figures["variants"].items():
-            best = f"{figures['ratio']:.1f}" if name == OURS and figures["ratio"] else ""
-            print(f"| {case} | {name} | {variant['p50_ms']:.2f} | {variant['p99_ms']:.2f} | {best} |")
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main("bench.bench_train", __doc__, measure, pinned=False)

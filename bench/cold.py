@@ -12,6 +12,7 @@ from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
 
+STEP = "stream-rnn, step"
 PERIOD_S = 0.02
 LEAD_S = 0.0005
 """How long before a sample is due its stream is made ready."""
@@ -46,7 +47,7 @@ def our_ways(model: Model, x: F32) -> dict[str, Way]:
         predictor.prepare(memory, 0)
 
     return {
-        "stream-rnn, step": Way(step),
+        STEP: Way(step),
         "stream-rnn, prepared after the last": Way(step, after=prepare),
         "stream-rnn, warmed and prepared before the next": Way(step, before=warm),
     }

@@ -4,7 +4,6 @@ import ctypes
 import select
 import socket
 import time
-from pathlib import Path
 from typing import Literal
 
 from stream_rnn.transports.mqtt_packets import Writer
@@ -97,9 +96,3 @@ class Load:
                 first = len(latencies)
                 latencies += [(now - began - i * period) / 1000 for i in range(first, first + answered)]
         return latencies
-
-
-def cpu_ns(pid: int) -> int:
-    """Processor time of a process and its threads so far."""
-    tasks = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((task / "schedstat").read_text(encoding="ascii").split()[0]) for task in tasks)

@@ -45,13 +45,13 @@ def latency_by_peer(figure: Any, report: Report) -> None:  # noqa: ANN401 - matp
         for n, name in enumerate(names):
             figures = table.figures(case, name)
             if figures:
-                shown = colour(0 if n == 0 else 3)
+                shown = colour(0 if name.startswith("stream-rnn") else 3)
                 panel.plot([figures["p50"], figures["p99"]], [n, n], color=shown, linewidth=2, alpha=0.5)
                 panel.plot(figures["p50"], n, "o", color=shown, markersize=6)
         panel.set_xscale("log")
         panel.xaxis.set_major_locator(module("matplotlib.ticker").LogLocator(numticks=9))
         panel.xaxis.set_major_formatter(in_full)
-        panel.tick_params(axis="x", labelsize=7)
+        panel.tick_params(axis="x", labelsize=6)
         panel.set_title(case.replace(" ", "\n", 1), fontsize=9)
     panels[0].set_yticks(range(len(names)), names)
     panels[0].invert_yaxis()

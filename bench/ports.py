@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.peers.base import Absent
 
@@ -16,34 +17,57 @@ TIMEOUT_S = 60
 ROOT = Path(__file__).parents[1]
 
 
-def free_port() -> int:
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
     """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
+    with socket.socket(type=kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+class Started(NamedTuple):
+    """A process that is ready, and the seconds until it said so."""
+
+    pid: int
+    seconds: float
+
+
+class Broker(NamedTuple):
+    """A process that listens on a port."""
+
+    port: int
+    pid: int
+
+
 @contextlib.contextmanager
-def running_daemon(model: Path, settings: list[str]) -> Iterator[float]:
-    """Serve a model with these keys of its config; yields the seconds until it said `ready`."""
-    flags = [part for setting in settings for part in ("--set", setting)]
-    command = [sys.executable, "-m", "stream_rnn", "run", "--model", str(model), *flags]
+def started(command: list[str]) -> Iterator[Started]:
+    """Start a program that says `ready` when it is.
+
+    Raises:
+        AssertionError: It ended before that.
+    """
     began = time.monotonic()
-    with ended(subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)) as daemon:
-        assert daemon.stderr is not None
+    made = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with ended(made) as process:
+        assert process.stdout is not None
         said = []
-        for line in daemon.stderr:
+        for line in process.stdout:
             said.append(line)
             if "ready" in line.split()[:2]:
                 break
         else:
-            raise AssertionError(f"the daemon ended before it was ready: {''.join(said)}")
-        yield time.monotonic() - began
+            raise AssertionError(f"{' '.join(command)} ended before it was ready: {''.join(said)}")
+        yield Started(process.pid, time.monotonic() - began)
+
+
+def running_daemon(model: Path, settings: list[str]) -> contextlib.AbstractContextManager[Started]:
+    """Serve a model with these keys of its config."""
+    flags = [part for setting in settings for part in ("--set", setting)]
+    return started([sys.executable, "-m", "stream_rnn", "run", "--model", str(model), *flags])
 
 
 @contextlib.contextmanager
-def running_mosquitto(folder: Path) -> Iterator[int]:
-    """Run a broker; yields its port.
+def running_mosquitto(folder: Path, *settings: str) -> Iterator[Broker]:
+    """Run a broker with these lines in its config.
 
     Raises:
         Absent: mosquitto is not installed.
@@ -57,15 +81,17 @@ def running_mosquitto(folder: Path) -> Iterator[int]:
         f"user {getpass.getuser()}",
         "allow_anonymous true",
         "set_tcp_nodelay true",
+        *settings,
     ]
     config.write_text("\n".join([*lines, ""]), encoding="utf-8")
     command = [binary, "-c", str(config)]
-    with ended(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)):
+    made = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    with ended(made) as process:
         deadline = time.monotonic() + TIMEOUT_S
         while not _listens(port):
             assert time.monotonic() < deadline, f"mosquitto does not listen within {TIMEOUT_S} s"
             time.sleep(0.02)
-        yield port
+        yield Broker(port, process.pid)
 
 
 @contextlib.contextmanager

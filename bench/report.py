@@ -54,16 +54,17 @@ class Table(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """What we want to hold, what was found, and the most it may be."""
+    """What we want to hold, what was found, and the most or the least it may be."""
 
     text: str
     found: float
     limit: float
+    wanted: Literal["at most", "at least"] = "at most"
 
     @property
     def met(self) -> bool:
         """Whether it holds."""
-        return self.found <= self.limit
+        return self.found <= self.limit if self.wanted == "at most" else self.found >= self.limit
 
 
 class Histogram(msgspec.Struct, frozen=True):
@@ -174,12 +175,14 @@ def render_table(table: Table) -> str:
 
 
 def render_goals(goals: tuple[Goal, ...]) -> str:
-    """Goals, what was found, and whether they are met."""
-    rows = [
-        [goal.text, number(goal.found), number(goal.limit), "met" if goal.met else "**not met**"]
-        for goal in goals
-    ]
-    return markdown_table(["goal", "found", "at most", ""], rows)
+    """Goals, what was found, and whether they are met: first those of a most, then those of a least."""
+    rows: dict[str, list[list[str]]] = {"at most": [], "at least": []}
+    for goal in goals:
+        met = "met" if goal.met else "**not met**"
+        rows[goal.wanted].append([goal.text, number(goal.found), number(goal.limit), met])
+    return "\n\n".join(
+        markdown_table(["goal", "found", most, ""], some) for most, some in rows.items() if some
+    )
 
 
 def where_and_when(report: Report) -> str:

@@ -31,11 +31,12 @@ PEER = "ONNX Runtime, run(), a dict of states"
 
 
 class Measured(msgspec.Struct):
-    """Microseconds of a sample; bytes of a stream; what was skipped."""
+    """Microseconds of a sample; bytes of a stream; what was skipped; bytes of a stream's state."""
 
     costs: dict[str, dict[str, float]]
     memory: dict[str, float]
     skipped: dict[str, str]
+    state_bytes: int
 
 
 def resident() -> int:
@@ -51,8 +52,13 @@ def in_random_order(count: int) -> Iterator[int]:
 
 def session_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
     """One sample of the next stream through its session, as the daemon feeds it."""
-    order, times = in_random_order(len(keys)), [0]
-    return lambda: sessions.feed([Sample(keys[next(order)], None, None, x)], times, 0, int)
+    order = in_random_order(len(keys))
+
+    def call() -> object:
+        sample = Sample(keys[next(order)], None, None, x)
+        return sessions.get(sample.stream, 0).feed(sample, 0, int)
+
+    return call
 
 
 def together_call(sessions: Sessions, keys: list[str], x: F32) -> Callable[[], object]:
@@ -95,12 +101,11 @@ def peer_call(count: int, x: F32) -> Callable[[], object]:
 
 def measure(count: int, seconds: float) -> Measured:
     """Costs and memory of this many streams."""
-    x, keys, skipped = samples(INPUTS), [f"device-{i}" for i in range(count)], {}
+    x, skipped = samples(INPUTS), dict[str, str]()
     predictor = Predictor(named(NETWORK))
-    session_call(
-        Sessions(predictor, Rules(), "0" * 12, 1), keys[:1], x
-    )()  # what is loaded once is no stream's
+    session_call(Sessions(predictor, Rules(), "0" * 12, 1), ["a"], x)()  # what is loaded once is no stream's
     before = resident()
+    keys = [f"device-{i}" for i in range(count)]  # a session's own, too
     sessions = Sessions(predictor, Rules(), "0" * 12, count)
     feed = session_call(sessions, keys, x)
     for _ in range(count):
@@ -122,7 +127,8 @@ def measure(count: int, seconds: float) -> Measured:
     times = take_turns(calls, ROUNDS, seconds / ROUNDS)
     if BATCH in times:
         times[BATCH] /= TOGETHER
-    return Measured({name: percentiles(found) for name, found in times.items()}, memory, skipped)
+    costs = {name: percentiles(found) for name, found in times.items()}
+    return Measured(costs, memory, skipped, len(predictor.state()))
 
 
 if __name__ == "__main__":

@@ -48,6 +48,12 @@ def test_a_slower_rhythm_is_followed() -> None:
     assert rhythm.due_ns == pytest.approx(2000 * MS, abs=MS)
 
 
+def test_one_sample_held_up_or_lost_leaves_the_rhythm_as_it_was() -> None:
+    rhythm = rhythm_of(0, 20, 40, 60, 80, 100, 135, 155, 195, 215)
+    assert rhythm.steady
+    assert (rhythm.period_ns, rhythm.due_ns) == (20 * MS, 235 * MS)
+
+
 @pytest.mark.parametrize("times_ms", [(0, 20, 40), (0, 5, 100, 105, 200, 205, 300, 305)])
 def test_few_or_uneven_samples_are_not_waited_for(times_ms: tuple[float, ...]) -> None:
     assert not rhythm_of(*times_ms).steady
@@ -70,7 +76,7 @@ async def test_a_steady_stream_is_waited_for_and_met() -> None:
     for i in range(6):
         session.feed(Sample("a", i, None, XS[i]), 0, clock)
         ahead.took(session, CODECS["json"], payload(i), 100 * MS + i * 20 * MS)  # long past: due at once
-    while not ahead.counters["prepared"]:  # noqa: ASYNC110 - nothing tells of it but the count
+    while not ahead.counters["prepared"]:  # noqa: ASYNC110 - nobody sets an event then
         await asyncio.sleep(0)
     ahead.took(session, CODECS["json"], payload(6), 220 * MS)
     ahead.stop()

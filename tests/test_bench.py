@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from bench import bench_mqtt, bench_train
 from bench.__main__ import DOCS, Results
 from bench.networks import network, samples, weight_bytes
 from bench.page import IMAGES, SECTIONS, render_page, where_we_lose
@@ -16,6 +17,9 @@ from bench.peers.base import Absent, Maker, check
 from bench.plots import PLOTS
 from bench.report import Findings, Goal, Loss, Report, Row, Table, losses, number, render_goals, render_table
 from bench.roofline import BLOCK, aligned_blocks, stream_weights
+from bench.saturation import Rate
+from bench.session_costs import FIND, session_costs
+from bench.sparse import spikes
 from bench.timing import percentiles, take_turns
 from stream_rnn.model.architecture import Layer
 from stream_rnn.model.model import Model
@@ -71,6 +75,13 @@ def small(cell: str) -> Model:
 def test_a_benchmark_opens_with_its_command(path: Path) -> None:
     doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert f"`python -m bench.{path.stem}" in (doc or "").partition("\n\n")[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_a_benchmark_measures_and_is_a_program(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert "def measure(quick: bool) -> Findings:" in source
+    assert f'main("bench.{path.stem}", __doc__, measure' in source.rpartition('if __name__ == "__main__":')[2]
 
 
 def test_every_benchmark_has_its_section_of_the_page() -> None:
@@ -140,6 +151,48 @@ def test_the_page_lists_the_losses() -> None:
 def test_a_goal_is_met_up_to_its_limit() -> None:
     rows = render_goals((Goal("a", 1.0, 1.0), Goal("b", 1.1, 1.0))).splitlines()[2:]
     assert rows == ["| a | 1.00 | 1.00 | met |", "| b | 1.10 | 1.00 | **not met** |"]
+
+
+def test_a_goal_of_a_least_is_met_from_its_limit_on() -> None:
+    goals = Goal("a", 1.0, 1.0, "at least"), Goal("b", 0.9, 1.0, "at least"), Goal("c", 0.9, 1.0)
+    assert render_goals(goals).splitlines() == [
+        "| goal | found | at most |  |",
+        "| --- | --- | --- | --- |",
+        "| c | 0.900 | 1.00 | met |",
+        "",
+        "| goal | found | at least |  |",
+        "| --- | --- | --- | --- |",
+        "| a | 1.00 | 1.00 | met |",
+        "| b | 0.900 | 1.00 | **not met** |",
+    ]
+
+
+def test_training_is_compared_with_the_best_peer() -> None:
+    rows = [Row(case, "stream-rnn", {"p50": 2.0}) for case in bench_train.GOALS]
+    rows += [Row(bench_train.ONE, "slow", {"p50": 9.0}), Row(bench_train.ONE, "fast", {"p50": 6.0})]
+    rows += [Row(bench_train.MANY, "fast", {"p50": 1.0})]
+    table = Table(title="", unit="ms", ours="stream-rnn", rows=tuple(rows))
+    assert [(goal.found, goal.met) for goal in bench_train.goals(table)] == [(3.0, True), (0.5, False)]
+
+
+def test_mqtt_is_compared_with_the_c_client() -> None:
+    bound = bench_mqtt.Found([Rate(1000.0, 1.0, 1.0)], np.full(9, 100.0))
+    ours = bench_mqtt.Found([Rate(900.0, 1.0, 1.0)], np.full(9, 160.0))
+    found: dict[bench_mqtt.Case, bench_mqtt.Found] = {
+        (0, bench_mqtt.C_ECHO): bound,
+        (0, bench_mqtt.DAEMON): ours,
+    }
+    assert [(g.found, g.met) for g in bench_mqtt.findings(found, {}).goals] == [(0.9, True), (1.6, False)]
+
+
+def test_spikes_have_the_density_they_are_asked_for() -> None:
+    xs = spikes(0.1)
+    assert set(np.count_nonzero(xs, axis=1)) == {10}
+    assert set(np.unique(xs)) == {0.0, 1.0, 2.0}
+
+
+def test_making_and_forgetting_sessions_leaves_none() -> None:
+    assert FIND in session_costs(20)
 
 
 def test_the_page_names_what_was_not_measured() -> None:

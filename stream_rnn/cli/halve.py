@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -40,35 +39,45 @@ def run(args: argparse.Namespace) -> int:
     model = with_golden(whole.model.rounded(), rows)
     save_model(model, args.output)
     half = Predictor(load_model(args.output))
-    report = {"model": half.hash, "of": whole.hash, **_compared(whole, half, args.data)}
+    compared = _compared(whole, half, args.data)
     if args.json:
+        report = {"model": half.hash, "of": whole.hash, **msgspec.structs.asdict(compared)}
         print(msgspec.json.encode(report).decode())
         return 0
     print(f"{args.output}: model {half.hash}, the weights of {whole.hash} rounded to bfloat16")
-    for name, difference in report["largest_difference"].items():
-        print(f"  {name}: differs by at most {difference:.3g} over {report['rows']} rows")
-    if report["R2"]:
-        print(f"  mean R2 {report['R2'][0]:.4f} before, {report['R2'][1]:.4f} now")
+    for name, difference in compared.largest_difference.items():
+        print(f"  {name}: differs by at most {difference:.3g} over {compared.rows} rows")
+    if None not in {compared.r2_before, compared.r2_now}:
+        print(f"  mean R2 {compared.r2_before:.4f} before, {compared.r2_now:.4f} now")
     return 0
 
 
-def _compared(whole: Predictor, half: Predictor, data: Path | None) -> dict[str, Any]:
-    """Largest difference of each output over some rows, and the scores where there is a truth."""
-    outputs = whole.model.card.outputs
+class Compared(msgspec.Struct, frozen=True):
+    """What rounding changed: of each output over some rows, and of the scores where there is a truth."""
+
+    rows: int
+    largest_difference: dict[str, float]
+    r2_before: float | None = None
+    r2_now: float | None = None
+
+
+def _compared(whole: Predictor, half: Predictor, data: Path | None) -> Compared:
+    outputs, scores = whole.model.card.outputs, list[float | None]()
     if data is None:
         xs = _random(whole.model, ROWS)
-        ys, scores = (whole.run(xs), half.run(xs)), []
+        ys = whole.run(xs), half.run(xs)
     else:
         recording = read_table(data)
         decoded = [decode(predictor, recording, "test") for predictor in (whole, half)]
         names = tuple(output.name for output in outputs)
-        ys, scores = (decoded[0].y, decoded[1].y), [score(one, names).r2_mean for one in decoded]
+        ys = decoded[0].y, decoded[1].y
+        scores = [score(one, names).r2_mean for one in decoded]
     largest = np.abs(ys[0] - ys[1]).max(axis=0)
     differences = {
         f"{output.name} ({output.unit})" if output.unit else output.name: float(difference)
         for output, difference in zip(outputs, largest, strict=True)
     }
-    return {"rows": len(ys[0]), "largest_difference": differences, "R2": scores}
+    return Compared(len(ys[0]), differences, *scores)
 
 
 def _random(model: Model, count: int) -> F32:

@@ -221,7 +221,7 @@ class Pipeline:
             samples += decoded
             origins += [message] * len(decoded)
         if self._recorder is not None or len(samples) < FEW:
-            for sample, message in zip(samples, origins):  # noqa: B905 - asking for equal lengths takes a microsecond
+            for sample, message in zip(samples, origins):  # noqa: B905 - asking for it takes a microsecond
                 self._serve_one(source, codec, sample, message, t_began)
             return
         t_received = [message.t_received_ns for message in origins]
@@ -308,7 +308,7 @@ class Pipeline:
         t_began: int,
         t_stepped: int,
     ) -> None:
-        """Durations of what came together: each sample has its share of the step, and all waited for the last."""
+        """Durations of what came together: each has its share of the step, all waited for the last."""
         taken = [
             (sample.stream, message.t_arrived_ns)
             for sample, message, answer in zip(samples, origins, answers, strict=True)

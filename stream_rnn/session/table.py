@@ -7,7 +7,7 @@ import numpy as np
 from stream_rnn.errors import CountedError, SampleError
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import Flag, I64, Sample
+from stream_rnn.sample import I64, Flag, Sample
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
@@ -32,7 +32,9 @@ class Sessions:
         self._together = Together(self._shared)
         self._max_streams = max_streams
         self._table: dict[str, Session] = {}
-        self._used_ns: I64 = np.full(max_streams, NEVER)  # by row: looked through as one array, a nanosecond each
+        self._used_ns: I64 = np.full(
+            max_streams, NEVER
+        )  # by row: looked through as one array, a nanosecond each
         self.totals = self._shared.totals
         self.evicted = 0
 
@@ -60,12 +62,16 @@ class Sessions:
         return session
 
     def feed(
-        self, samples: Sequence[Sample | CountedError], t_received_ns: Sequence[int], now_ns: int, clock: Clock
+        self,
+        samples: Sequence[Sample | CountedError],
+        t_received_ns: Sequence[int],
+        now_ns: int,
+        clock: Clock,
     ) -> list[Answer]:
         """Take in samples that arrived together, those of different streams in one step.
 
         Args:
-            samples: In the order they came; those of one stream keep it. An error is one that was refused before.
+            samples: In the order they came; those of one stream keep it. An error was refused before.
             t_received_ns: When each arrived, epoch nanoseconds.
             now_ns: Monotonic time.
             clock: Epoch nanoseconds, when asked.
@@ -98,7 +104,7 @@ class Sessions:
         return self._table.get(stream)
 
     def evict_idle(self, before_ns: int) -> list[str]:
-        """Forget the sessions last used before a monotonic time; return their keys, the longest idle first."""
+        """Forget the sessions last used before a monotonic time; return their keys, the oldest use first."""
         if not (self._used_ns < before_ns).any():
             return []
         evicted = [session.stream for session in self if self._used_ns[session.row] < before_ns]
@@ -110,8 +116,8 @@ class Sessions:
     def adopt(self, predictor: Predictor, rules: Rules, max_streams: int) -> None:
         """Go on with another model, other rules and another most of streams.
 
-        Hidden states are carried where they mean the same to both models, and the next prediction of each stream
-        is flagged `reloaded`; else they start anew.
+        Hidden states are carried where they mean the same to both models, else they start anew; the next
+        prediction of each stream is flagged `reloaded`.
         """
         shared, before = self._shared, self._shared.predictor
         afresh = bool(before.model.card.unlike(predictor.model.card))

@@ -1,6 +1,6 @@
 """Samples that arrived together, stepped together: in one batched step, the same bits as one by one.
 
-Only what is wholly in order goes this way; the rest is fed to its session alone, and what follows it in its stream.
+Only what is wholly in order goes this way; the rest is fed to its session alone, as is what follows it there.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,11 @@ class Together:
         self._places, self._seqs, self._times, self._outcomes = np.empty((4, ROOM), dtype=np.int64)
 
     def feed(
-        self, sessions: Sequence[Session], samples: Sequence[Sample], t_received_ns: Sequence[int], clock: Clock
+        self,
+        sessions: Sequence[Session],
+        samples: Sequence[Sample],
+        t_received_ns: Sequence[int],
+        clock: Clock,
     ) -> list[Answer]:
         """Take samples in.
 
