@@ -7,7 +7,7 @@ import pytest
 
 from stream_rnn.kernels import network, sparse
 from stream_rnn.kernels.engine import FEW, INPUTS, PAUSE, make_engine, row_of
-from stream_rnn.kernels.packed import rounded
+from stream_rnn.kernels.half import rounded
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.model import split_weights
 from stream_rnn.predictor import Predictor

@@ -11,7 +11,8 @@ import numpy as np
 
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import either
-from stream_rnn.kernels.packed import halved, pack, padded
+from stream_rnn.kernels.half import halved
+from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
