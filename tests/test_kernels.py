@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import ROOT, kernel_sources
 from stream_rnn.kernels import network
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import softmax, tanh
@@ -70,6 +71,12 @@ def test_one_compiled_step_serves_every_network() -> None:
     for layers in ((CELLS["lstm"],), (CELLS["gru"], CELLS["elman"])):
         laws.run_equals_repeated_step(Made(Architecture(inputs=2, layers=layers, outputs=1), 3))
     assert len(network.step.signatures) == 1  # type: ignore[attr-defined]  # numba's, behind the plain type
+
+
+def test_cache_of_the_tests_is_named_after_every_module_with_kernels() -> None:
+    known = {str(path.relative_to(ROOT)) for path in kernel_sources(ROOT)}
+    hot = {"stepper.py", "preprocess.py", "memory.py", "kernels/batch.py", "kernels/sparse.py"}
+    assert known >= {f"stream_rnn/{name}" for name in hot | {"training/windows.py", "training/adam.py"}}
 
 
 ALLOCATIONS = """

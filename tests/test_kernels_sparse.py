@@ -7,8 +7,9 @@ import pytest
 
 from stream_rnn.kernels import network, sparse
 from stream_rnn.kernels.engine import FEW, INPUTS, PAUSE, make_engine, row_of
-from stream_rnn.kernels.packed import rounded
+from stream_rnn.kernels.half import rounded
 from stream_rnn.model.architecture import Architecture, Layer
+from stream_rnn.model.model import split_weights
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
 from tests.laws import Made
@@ -69,6 +70,15 @@ def test_inputs_that_are_zero_may_be_left_out(cell: str, density: float) -> None
     xs = np.where(rng.random(made.xs.shape) < density, made.xs, np.float32(0))
     xs[rng.random(xs.shape) < 0.02] *= -0.0  # both zeros
     assert bits(tuned(made).run(xs)) == bits(made.run(xs))
+
+
+def test_sum_of_nothing_has_no_sign() -> None:
+    made = Made(Architecture(inputs=D, layers=(Layer("elman", 17, "relu"),), outputs=3), 6)
+    named = split_weights(made.architecture, made.weights)
+    for name, array in named.items():
+        array[:] = -0.0 if name.endswith(".b") else 1.0  # -0 + 0 x 1 is 0, and -0 where 0 x 1 is left out
+    made.engine = make_engine(made.plan, made.weights)
+    assert bits(tuned(made).run(np.zeros_like(made.xs))) == bits(made.run(np.zeros_like(made.xs)))
 
 
 @pytest.mark.parametrize("hole", [np.nan, np.inf])

@@ -108,10 +108,10 @@ def samples_of(came: list[list[Came | None]]) -> list[list[Sample | CountedError
     return found
 
 
-@given(came=batches, rule=rules, missing=policies, bin_samples=st.sampled_from([1, 3]))
+@given(came=batches, rule=rules, missing=policies, bin_samples=st.sampled_from([1, 3]), ahead=st.booleans())
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_what_came_together_is_fed_as_if_it_came_alone(
-    came: list[list[Came | None]], rule: Rules, missing: Missing, bin_samples: int
+    came: list[list[Came | None]], rule: Rules, missing: Missing, bin_samples: int, *, ahead: bool
 ) -> None:
     predictor = predictor_of(missing, bin_samples)
     together, alone = table(rule, MOST, predictor), table(rule, MOST, predictor)
@@ -120,6 +120,8 @@ def test_what_came_together_is_fed_as_if_it_came_alone(
         expected = [alone.feed([one], [i], now, clock)[0] for i, one in enumerate(batch)]
         assert list(map(told, got)) == list(map(told, expected))
         assert kept(together) == kept(alone)
+        for session in itertools.chain(together, alone) if ahead else ():
+            session.prepare()
 
 
 @given(came=batches, rule=rules, cut=st.integers(0, 8))

@@ -11,7 +11,8 @@ import numpy as np
 
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import either
-from stream_rnn.kernels.packed import halved, pack, padded
+from stream_rnn.kernels.half import halved
+from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
@@ -99,6 +100,8 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)
     sums, recurrent_sums = GATES[kind] * H, RECURRENT_GATES[kind] * H
+    # -0 becomes 0: else the sign of an empty sum would tell whether inputs that are zero were left out.
+    biases = arrays["b"][:sums] + np.float32(0.0)
     # An update loads whole vectors from each gate's first sum on: the last reaches behind the last gate.
     scratch = np.zeros(padded(sums) + LANES, dtype=np.float32)
     row = {
@@ -110,7 +113,7 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F
         SUMS: padded(sums),
         RECURRENT_SUMS: padded(recurrent_sums),
         W: parts.put(kept(pack(arrays["W"]))),
-        B: parts.put(_padded(arrays["b"][:sums])),
+        B: parts.put(_padded(biases)),
     }
     if kind != layout.READOUT:
         recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)

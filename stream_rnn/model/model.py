@@ -7,7 +7,7 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError
-from stream_rnn.kernels.packed import fits_half, rounded
+from stream_rnn.kernels.half import fits_half, rounded
 from stream_rnn.kernels.plan import arrays, weights_size
 from stream_rnn.model.architecture import Architecture, Count
 from stream_rnn.preprocess import Missing, Preprocess

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from stream_rnn.kernels.packed import fits_half, halved, pack, rounded
+from stream_rnn.kernels.half import fits_half, halved, rounded
+from stream_rnn.kernels.packed import pack
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.model.architecture import Layer
 from stream_rnn.model.model import Model
