@@ -1,12 +1,15 @@
 """Features and windows: what training sees is what the daemon will see, and nothing of the test."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_rnn.errors import RecordingError
-from stream_rnn.kernels.engine import OWN_AT
+from stream_rnn.kernels import network
+from stream_rnn.kernels.engine import OWN_AT, make_engine
+from stream_rnn.kernels.plan import state_size
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
@@ -59,7 +62,8 @@ def test_recording_without_targets_is_refused() -> None:
 
 @pytest.mark.parametrize("bin_rows", [1, 4])
 def test_features_offline_equal_what_the_predictor_steps(bin_rows: int) -> None:
-    model = small_model(5, bin_samples=bin_rows)
+    made = small_model(5, bin_samples=bin_rows)
+    model = msgspec.structs.replace(made, mean=made.mean + 100, golden_x=made.golden_x[:0])  # far: not folded
     data = gather([simulate(3, 5, seed=1)], horizon=0, validation=0.1)
     offline = features(model.preprocess, data)
     predictor = Predictor(model)
@@ -70,6 +74,21 @@ def test_features_offline_equal_what_the_predictor_steps(bin_rows: int) -> None:
         features_at = int(predictor.stepper[at + FEATURES_AT : at + FEATURES_AT + 2].view(np.int64)[0])
         online[t] = predictor.stepper[features_at : features_at + 5]
     np.testing.assert_array_equal(offline, online)
+
+
+@pytest.mark.parametrize("bin_rows", [1, 4])
+def test_network_as_trained_answers_features_as_the_predictor_answers_samples(bin_rows: int) -> None:
+    model = small_model(5, bin_samples=bin_rows)
+    assert model.preprocess.folds  # the predictor's own weights have the z-score in them
+    data = gather([simulate(3, 5, seed=1)], horizon=0, validation=0.1)
+    plan = model.card.architecture.plan()
+    engine, ys = make_engine(plan, model.weights), np.empty((len(data.x), 2), dtype=np.float32)
+    for phase in range(bin_rows):
+        xs = np.ascontiguousarray(features(model.preprocess, data)[phase::bin_rows])
+        answers = np.empty((len(xs), 2), dtype=np.float32)
+        network.run(engine, xs, np.zeros(state_size(plan), dtype=np.float32), answers)
+        ys[phase::bin_rows] = answers
+    np.testing.assert_allclose(Predictor(model).run(data.x), ys, atol=1e-5)
 
 
 @pytest.mark.parametrize("missing", ["hold", "mean", "zero"])

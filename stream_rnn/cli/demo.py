@@ -108,7 +108,7 @@ class Demo:
                     async with asyncio.TaskGroup() as tasks:
                         serving = tasks.create_task(watcher.serve(), name="watch")
                         await watcher.ready()
-                        showing = tasks.create_task(show(self.board), name="show")
+                        showing = tasks.create_task(show(self.board, from_first=True), name="show")
                         dying = tasks.create_task(_raise_when(died), name="daemon")
                         self.fed = await _feed(order, seconds)
                         await self._drain()

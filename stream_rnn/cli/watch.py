@@ -123,13 +123,19 @@ class Watcher:
         return topic.startswith(prefix) and topic != prefix + str(self._only)
 
 
-async def show(board: Board) -> None:
-    """Draw the board ten times a second on a terminal, tell it once a second elsewhere, until cancelled."""
+async def show(board: Board, *, from_first: bool = False) -> None:
+    """Draw the board ten times a second on a terminal, tell it once a second elsewhere, until cancelled.
+
+    Args:
+        board: What is shown.
+        from_first: Tell nothing before the first prediction.
+    """
     console = Console()
     if not console.is_terminal:
         while True:
             await asyncio.sleep(LINE_S)
-            print(line(board, time.time_ns()), flush=True)
+            if board.streams or not from_first:
+                print(line(board, time.time_ns()), flush=True)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
             live.update(screen(board, time.time_ns(), console.width), refresh=True)
