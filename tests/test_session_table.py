@@ -183,12 +183,7 @@ def test_several_samples_of_one_stream_keep_their_order_in_a_batch() -> None:
     "number",
     [
         MAX_SEQ,
-        pytest.param(
-            MAX_SEQ + 1,
-            marks=pytest.mark.xfail(
-                raises=OverflowError, strict=True, reason="`together` puts it into an int64 array unseen"
-            ),
-        ),
+        MAX_SEQ + 1,
     ],
 )
 def test_largest_number_is_answered_in_a_batch_as_alone(number: int) -> None:

@@ -32,10 +32,8 @@ class Sessions:
         self._together = Together(self._shared)
         self._max_streams = max_streams
         self._table: dict[str, Session] = {}
-        self._rows: dict[int, Session] = {}
-        self._used_ns: I64 = np.full(
-            max_streams, NEVER
-        )  # by row: looked through as one array, a nanosecond each
+        self._rows: list[Session | None] = [None] * max_streams  # whose each one is
+        self._used_ns: I64 = np.full(max_streams, NEVER)  # by row: looked through as one array
         self.totals = self._shared.totals
         self.evicted = 0
 
@@ -109,7 +107,7 @@ class Sessions:
         """Forget the sessions last used before a monotonic time; return their keys, the oldest use first."""
         idle = np.flatnonzero(self._used_ns < before_ns)
         oldest_first = idle[np.argsort(self._used_ns[idle], kind="stable")].tolist()
-        evicted = [self._rows[row].stream for row in oldest_first]
+        evicted = [session.stream for row in oldest_first if (session := self._rows[row]) is not None]
         for stream in evicted:
             self.drop(stream)
         self.evicted += len(evicted)
@@ -159,7 +157,7 @@ class Sessions:
         if session is not None:
             self.totals.waiting -= session.counters.waiting
             self._used_ns[session.row] = NEVER
-            del self._rows[session.row]
+            self._rows[session.row] = None
             self._shared.memories.give_back(session.at)
 
     def _move(self, *, afresh: bool) -> None:
@@ -168,7 +166,7 @@ class Sessions:
         before, most = shared.memories, max(self._max_streams, len(self._table))
         self._used_ns = np.full(most, NEVER)
         shared.memories = Memories(shared.predictor.shape, most)
-        self._rows.clear()
+        self._rows = [None] * most
         for session in self._table.values():
             idle_since = used[session.row]
             session.move(before, afresh=afresh)

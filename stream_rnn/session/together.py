@@ -12,7 +12,7 @@ from stream_rnn.errors import CountedError
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
-from stream_rnn.stepper import ALONE, NO_SEQ, NO_TIME
+from stream_rnn.stepper import ALONE, MAX_SEQ, NO_SEQ, NO_TIME
 
 ROOM = 256
 """Most samples of a batch."""
@@ -53,7 +53,7 @@ class Together:
         data, places, seqs, times = shared.memories.data, self._places, self._seqs, self._times
         places[:N] = [session.row for session in sessions]
         places[:N] *= shared.memories.stride
-        seqs[:N] = [NO_SEQ if sample.seq is None else sample.seq for sample in samples]
+        seqs[:N] = [NO_SEQ if s.seq is None else s.seq if s.seq <= MAX_SEQ else WRONG for s in samples]
         times[:N] = [NO_TIME if sample.t_ns is None else sample.t_ns for sample in samples]
         xs = [sample.x for sample in samples]
         for i in [i for i, x in enumerate(xs) if x.shape[0] != D]:
