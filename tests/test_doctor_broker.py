@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.mosquitto, needs_mosquitto]
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "LISTEN_S", 0.05)
-    monkeypatch.setattr(broker, "ANSWER_S", 0.3)
+    monkeypatch.setattr(broker, "ANSWER_S", 1.0)
 
 
 async def findings_of(features: int | None = None, **mqtt: object) -> dict[str, Finding]:
