@@ -110,6 +110,13 @@ METRICS = (
     ),
     Metric("dropped", "counter", "Messages that the inbox gave up.", (), _one("dropped")),
     Metric("unrecorded", "counter", "Entries that no recording took.", (), _one("unrecorded")),
+    Metric(
+        "ahead",
+        "counter",
+        "Steps prepared before their sample was due, and samples that met one.",
+        ("what",),
+        _by("ahead"),
+    ),
     Metric("evicted", "counter", "Streams forgotten because they were idle.", (), _one("evicted")),
     Metric("transport", "counter", "What each way in counts.", ("transport", "counter"), _transports),
     Metric("transport_up", "gauge", "1 while messages can arrive this way.", ("transport",), _up),
