@@ -127,6 +127,7 @@ def test_what_cannot_come_in_makes_it_unready(config: Path) -> None:
     config.write_text(config.read_text() + more)
     daemon, http = DaemonProcess(str(config)), Http(port)
     try:
+        daemon.wait_for("listening")
         daemon.wait_for("retrying")
         assert http.get("/readyz") == (503, '{"status": "no", "reason": "mqtt: not connected"}')
         assert http.get("/healthz")[0] == 200

@@ -22,10 +22,15 @@ class Socket:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.reading = self.takes = True
+        self.encrypted = False
+        self.limits = (-1, -1)
         self.pump: Pump
 
-    def set_write_buffer_limits(self, high: int) -> None:
-        assert high == 0
+    def get_extra_info(self, name: str) -> object:
+        return object() if self.encrypted and name == "sslcontext" else None
+
+    def set_write_buffer_limits(self, high: int, low: int) -> None:
+        self.limits = high, low
 
     def is_closing(self) -> bool:
         return False
@@ -43,6 +48,15 @@ class Socket:
 
     def resume_reading(self) -> None:
         self.reading = True
+
+
+@pytest.mark.parametrize(("encrypted", "high"), [(False, 0), (True, 1)])
+async def test_nothing_left_to_write_never_pauses(encrypted: bool, high: int) -> None:  # noqa: FBT001 - a case
+    """TLS pauses at its limit, a bare socket above it."""
+    rig = Rig()
+    rig.socket.encrypted = encrypted
+    rig.pump.attach(cast("Any", rig.socket))
+    assert rig.socket.limits == (high, 0)
 
 
 class Rig:

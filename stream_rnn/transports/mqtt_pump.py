@@ -60,7 +60,9 @@ class Pump:
     def attach(self, transport: asyncio.Transport) -> None:
         """Write to this from now on: at once, and be told when that is not possible."""
         self._transport = transport
-        transport.set_write_buffer_limits(high=0)  # what does not go out whole pauses us
+        # What does not go out whole pauses us. TLS pauses at its limit, not above: at 0 with nothing left.
+        encrypted = transport.get_extra_info("sslcontext") is not None
+        transport.set_write_buffer_limits(high=1 if encrypted else 0, low=0)
 
     @property
     def waiting(self) -> int:
