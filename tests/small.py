@@ -77,17 +77,22 @@ class DaemonProcess:
         self._reader = threading.Thread(target=self._read, name="daemon-stderr", daemon=True)
         self._reader.start()
 
-    def wait_for(self, kind: str, seconds: float = 60.0) -> str:
-        """The first line of this kind, as soon as it is there."""
+    def wait_for(self, kind: str, subject: str = "", seconds: float = 60.0) -> str:
+        """The first line of this kind and subject, as soon as it is there."""
+
+        def found() -> list[str]:
+            return [x for x in self.lines if f" {kind} " in f"{x} " and f" {subject}" in x]
 
         def said() -> bool:
-            return any(f" {kind} " in f"{line} " for line in self.lines) or self.process.poll() is not None
+            return bool(found()) or self.process.poll() is not None
 
         with self._grown:
-            assert self._grown.wait_for(said, seconds), f"no {kind!r} within {seconds} s: {self.lines}"
-        found = [line for line in self.lines if f" {kind} " in f"{line} "]
-        assert found, f"ended without {kind!r}: {self.lines}"
-        return found[0]
+            assert self._grown.wait_for(said, seconds), (
+                f"no {kind!r} {subject!r} within {seconds} s: {self.lines}"
+            )
+        lines = found()
+        assert lines, f"ended without {kind!r}: {self.lines}"
+        return lines[0]
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal, and give the exit code."""

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from stream_rnn.config.load import Settings, load_config
+from stream_rnn.daemon.serving import Serving
 from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.latency.histogram import Histogram
 from stream_rnn.operations.endpoint import Endpoint
@@ -121,13 +122,29 @@ def test_numbers_and_health_over_http(config: Path) -> None:
         assert daemon.stop() == 0
 
 
+async def test_what_is_open_is_ready_once_all_of_it_can_be_reached() -> None:
+    opened = {name: asyncio.Event() for name in ("tcp", "http", "mqtt")}
+    async with asyncio.TaskGroup() as tasks:
+        serving = Serving(tasks, lambda *_: None)
+        for name, event in opened.items():
+            serving.begin(name, asyncio.Event().wait(), event.wait, lenient=False)
+        ready = tasks.create_task(serving.ready())
+        for name in ("http", "tcp"):
+            opened[name].set()
+            await asyncio.sleep(0)
+        assert not ready.done()
+        await serving.close(["mqtt"])  # what is closed before it could be reached is not waited for
+        await ready
+        serving.cancel()
+
+
 def test_what_cannot_come_in_makes_it_unready(config: Path) -> None:
     port, broker = free_port(), free_port()
     more = f'[http]\nport = {port}\ntoken = "s3cret"\n[mqtt]\nurl = "mqtt://127.0.0.1:{broker}"\n'
     config.write_text(config.read_text() + more)
     daemon, http = DaemonProcess(str(config)), Http(port)
     try:
-        daemon.wait_for("listening")
+        daemon.wait_for("listening", "http")
         daemon.wait_for("retrying")
         assert http.get("/readyz") == (503, '{"status": "no", "reason": "mqtt: not connected"}')
         assert http.get("/healthz")[0] == 200

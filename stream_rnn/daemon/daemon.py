@@ -209,15 +209,16 @@ class Daemon:
         serving = self._serving
         for name, source in self.sources.items():
             if name not in serving:
-                serving.begin(name, self._serve_source(source), lenient=lenient)
+                ready = source.transport.ready
+                serving.begin(name, self._serve_source(source), ready, lenient=lenient)
         if (path := self._config.commands.path) is not None and COMMAND_SOCKET not in serving:
             server = StreamSocketServer(UnixSettings(path=path, max_bytes=MAX_COMMAND))
-            serving.begin(COMMAND_SOCKET, server.serve(self._obey), lenient=lenient)
+            serving.begin(COMMAND_SOCKET, server.serve(self._obey), server.ready, lenient=lenient)
         if (http := self._config.http) is not None and HTTP not in serving:
             endpoint = self._new_endpoint(http)
-            serving.begin(HTTP, endpoint.serve(), lenient=lenient)
+            serving.begin(HTTP, endpoint.serve(), endpoint.ready, lenient=lenient)
         if self.pipeline.recorder is not None:
-            serving.begin(RECORDING, self.pipeline.recorder.run(), lenient=False)
+            serving.begin(RECORDING, self.pipeline.recorder.run(), None, lenient=False)
 
     async def _serve_source(self, source: Source) -> None:
         """Open one way in; one that answers to the broker, once the broker can be reached."""
@@ -311,8 +312,7 @@ class Daemon:
             publisher.publish(f"{self._config.daemon.topic}/{topic}", payload)
 
     async def _announce_ready(self) -> None:
-        for source in self.sources.values():
-            await source.transport.ready()
+        await self._serving.ready()
         self._tell("ready", ", ".join(self.sources))
         self._notifier.ready(self._what_is_served())
 

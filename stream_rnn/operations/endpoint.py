@@ -48,6 +48,7 @@ class Endpoint:
     ) -> None:
         self.port = port
         self._host, self._token, self._metrics, self._report = host, token, metrics, report
+        self._listens = asyncio.Event()
         self._app = web.Application()
         self._app.router.add_get("/metrics", self._tell_metrics)
         self._app.router.add_get("/healthz", _checking(healthy))
@@ -72,9 +73,14 @@ class Endpoint:
                 raise TransportError(f"http {self._host}:{self.port}: cannot listen: {reason}") from None
             self.port = runner.addresses[0][1]
             self._report("listening", f"http {self._host}:{self.port}")
+            self._listens.set()
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+
+    async def ready(self) -> None:
+        """Wait until the port is listened on."""
+        await self._listens.wait()
 
     async def _tell_metrics(self, request: web.Request) -> web.Response:
         if not self._may_read(request.headers.get("Authorization", "")):
