@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from stream_rnn.kernels.half import fits_half, halved, rounded
-from stream_rnn.kernels.packed import pack
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.model.architecture import Layer
 from stream_rnn.model.model import Model
@@ -68,11 +67,16 @@ def test_nan_stays_nan_when_rounded() -> None:
     assert np.isnan(rounded(np.array([np.nan], dtype=np.float32))).all()
 
 
-@pytest.mark.skipif(LANES == 1, reason="nothing is halved")
-def test_halves_are_the_upper_bits_of_packed_weights() -> None:
-    packed = pack(rounded(np.random.default_rng(1).standard_normal((5, 11)).astype(np.float32)))
-    upper = halved(packed).view(np.uint16).astype(np.uint32) << 16
-    assert upper.tolist() == bits(packed)
+@pytest.mark.parametrize("vectors", [1, 2, 5])
+def test_halves_lie_in_pairs_of_vectors(vectors: int) -> None:
+    panel = rounded(np.random.default_rng(1).standard_normal((3, vectors * LANES)).astype(np.float32))
+    upper = panel.view(np.uint32).reshape(3, vectors, LANES) >> 16
+    for row, halves in zip(upper, halved(panel), strict=True):
+        for a in range(0, vectors - 1, 2):
+            words = halves[a * LANES : (a + 2) * LANES].view(np.uint32)
+            assert (words & 0xFFFF).tolist() == row[a].tolist()
+            assert (words >> 16).tolist() == row[a + 1].tolist()
+        assert vectors % 2 == 0 or halves[-LANES:].tolist() == row[-1].tolist()
 
 
 SIZES = {**{cell: (kind,) * 2 for cell, kind in CELLS.items()}, "one unit": (Layer("lstm", 1),)}

@@ -66,12 +66,22 @@ class Matrix(NamedTuple):
             return [builder.load(v, align=4) for v in self.vectors(builder, row, V)]
         base, at = builder.bitcast(self.base, ir.IntType(16).as_pointer()), self.place(builder, row)
         loaded = []
-        for v in range(V):
+        for v in range(0, V, 2):
             where = builder.gep(base, [builder.add(at, ir.Constant(INT, v * LANES))])
-            upper = builder.load(builder.bitcast(where, HALVES.as_pointer()), align=2)
-            shifted = builder.shl(builder.zext(upper, WORDS), ir.Constant(WORDS, [16] * LANES))
-            loaded.append(builder.bitcast(shifted, VECTOR))
+            loaded += _whole(builder, where, min(2, V - v))
         return loaded
+
+
+def _whole(builder: ir.IRBuilder, where: ir.Value, count: int) -> list[ir.Value]:
+    """One or two vectors of float32 of their upper halves, as `halved` lays them."""
+    sixteen = ir.Constant(WORDS, [16] * LANES)
+    if count == 1:
+        upper = builder.load(builder.bitcast(where, HALVES.as_pointer()), align=2)
+        words = [builder.shl(builder.zext(upper, WORDS), sixteen)]
+    else:
+        both = builder.load(builder.bitcast(where, WORDS.as_pointer()), align=2)
+        words = [builder.shl(both, sixteen), builder.and_(both, ir.Constant(WORDS, [0xFFFF0000] * LANES))]
+    return [builder.bitcast(word, VECTOR) for word in words]
 
 
 class Form(NamedTuple):

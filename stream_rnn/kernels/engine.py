@@ -4,14 +4,12 @@ So a kernel takes one argument for all of it. The table in front is int64: the f
 for each layer and one for the readout. All places are indices of float32 in the buffer.
 """
 
-from collections.abc import Callable
 from typing import cast
 
 import numpy as np
 
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels._jit import either
-from stream_rnn.kernels.half import halved
 from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
@@ -63,7 +61,7 @@ def make_engine(plan: I64, weights: F32, own: int = 0, *, half: bool = False) ->
     table = np.zeros((len(plan), COLUMNS // 2), dtype=np.int64)
     parts = _Parts(TABLE_AT + 2 * table.size)
     for row, layer in zip(table, plan, strict=True):
-        columns = _pack_layer(layer, weights, parts, halved if half else _whole_weights)
+        columns = _pack_layer(layer, weights, parts, half=half)
         row[[column // 2 for column in columns]] = list(columns.values())
     own_at = parts.put(np.zeros(own, dtype=np.float32))
     fields = np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64)
@@ -95,7 +93,7 @@ class _Parts:
         return engine
 
 
-def _pack_layer(layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F32]) -> dict[int, int]:
+def _pack_layer(layer: I64, weights: F32, parts: _Parts, *, half: bool) -> dict[int, int]:
     """Put one layer's weights and scratch into the engine; give the columns of its row."""
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)
@@ -112,22 +110,21 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts, kept: Callable[[F32], F
         ACTIVATION: int(layer[layout.ACTIVATION]),
         SUMS: padded(sums),
         RECURRENT_SUMS: padded(recurrent_sums),
-        W: parts.put(kept(pack(arrays["W"]))),
+        W: parts.put(pack(arrays["W"], half=half)),
         B: parts.put(_padded(biases)),
     }
     if kind != layout.READOUT:
         recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)
         if kind == layout.GRU_RESET_AFTER:
             recurrent, b_u[2 * H :] = np.hstack([recurrent, arrays["U_n"]]), arrays["b"][3 * H :]
-        row |= {U: parts.put(kept(pack(recurrent))), B_U: parts.put(_padded(b_u))}
+        row |= {U: parts.put(pack(recurrent, half=half)), B_U: parts.put(_padded(b_u))}
     if kind == layout.GRU_RESET_BEFORE:
-        row |= {U_N: parts.put(kept(pack(arrays["U_n"]))), RESET_AT: parts.put(np.zeros(H, dtype=np.float32))}
+        row |= {
+            U_N: parts.put(pack(arrays["U_n"], half=half)),
+            RESET_AT: parts.put(np.zeros(H, dtype=np.float32)),
+        }
     numbers = np.zeros(2 * int(layer[layout.INPUTS]), dtype=np.float32)
     return row | {A_AT: parts.put(scratch), Q_AT: parts.put(scratch), NUMBERS_AT: parts.put(numbers)}
-
-
-def _whole_weights(packed: F32) -> F32:
-    return packed
 
 
 def _padded(values: F32) -> F32:

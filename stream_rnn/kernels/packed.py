@@ -19,6 +19,7 @@ from stream_rnn.kernels._panel import (
     panel_listed,
     tile,
 )
+from stream_rnn.kernels.half import halved
 from stream_rnn.kernels.vector import LANES, integer, number, set_integer
 from stream_rnn.sample import F32
 
@@ -41,8 +42,8 @@ def panels_of(D: int, columns: int) -> int:
     return -(-((columns + LANES - 1) // LANES) // widest)
 
 
-def pack(W: F32) -> F32:
-    """Pack a matrix (D, N): D `padded(N)` values."""
+def pack(W: F32, *, half: bool = False) -> F32:
+    """Pack a matrix (D, N): D `padded(N)` values, or `half` as many that hold the upper half of each."""
     D, N = W.shape
     whole = np.zeros((D, padded(N)), dtype=np.float32)
     whole[:, :N] = W
@@ -51,7 +52,10 @@ def pack(W: F32) -> F32:
     vectors = whole.shape[1] // LANES
     panels = panels_of(D, N)
     cuts = np.cumsum([LANES * (vectors // panels + (p < vectors % panels)) for p in range(panels)])
-    return np.concatenate([part.reshape(-1) for part in np.split(whole, cuts[:-1], axis=1)])
+    columns = np.split(whole, cuts[:-1], axis=1)
+    if not half:
+        return np.concatenate([panel.reshape(-1) for panel in columns])
+    return np.concatenate([halved(panel).reshape(-1) for panel in columns]).view(np.float32)
 
 
 @part
