@@ -65,13 +65,13 @@ class StreamLink:
     """Frames over a stream socket, each behind its length."""
 
     def __init__(self, connected: socket.socket, key: str) -> None:
-        self.socket, self._key = connected, key
+        self.socket, self.key = connected, key
         self._codec = FrameCodec()
         self._buffer = bytearray()
 
     def send(self, seq: int, x: F32) -> None:
         """See `Link`."""
-        payload = self._codec.encode_sample(Sample(self._key, seq, None, x))
+        payload = self._codec.encode_sample(Sample(self.key, seq, None, x))
         self.socket.sendall(LENGTH.pack(len(payload)) + payload)
 
     def receive(self) -> int:
@@ -82,9 +82,13 @@ class StreamLink:
             (size,) = LENGTH.unpack_from(self._buffer)
             if len(self._buffer) < LENGTH.size + size:
                 break
+            self.answered(bytes(self._buffer[LENGTH.size : LENGTH.size + size]))
             del self._buffer[: LENGTH.size + size]
             count += 1
         return count
+
+    def answered(self, payload: bytes) -> None:
+        """One answer came: whoever wants to read it overrides this."""
 
 
 class DatagramLink:
@@ -164,7 +168,7 @@ def tcp(port: int, key: str) -> Link:
     return StreamLink(without_delay(socket.create_connection(("127.0.0.1", port))), key)
 
 
-def unix(path: Path, key: str) -> Link:
+def unix(path: Path, key: str) -> StreamLink:
     """Frames over a Unix socket."""
     made = socket.socket(socket.AF_UNIX)
     made.connect(str(path))

@@ -34,6 +34,7 @@ PyTorch, TensorFlow and Keras take part where they are."""
 
 SECTIONS = {
     "bench_step": "One step",
+    "bench_ahead": "Made ready before the sample comes",
     "bench_batch": "Many streams at once",
     "bench_scale": "More streams, more units",
     "bench_pipeline": "The whole way of a sample",

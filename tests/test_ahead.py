@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from stream_rnn.daemon.ahead import MOST_STREAMS, Ahead
+from stream_rnn.daemon.ahead import MOST_STREAMS, Ahead, schedule
 from stream_rnn.daemon.rhythm import Rhythm
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
@@ -57,6 +57,16 @@ def test_one_sample_held_up_or_lost_leaves_the_rhythm_as_it_was() -> None:
 @pytest.mark.parametrize("times_ms", [(0, 20, 40), (0, 5, 100, 105, 200, 205, 300, 305)])
 def test_few_or_uneven_samples_are_not_waited_for(times_ms: tuple[float, ...]) -> None:
     assert not rhythm_of(*times_ms).steady
+
+
+@pytest.mark.parametrize(
+    ("takes_ms", "begins_ms"),
+    [(0, 119.85), (2, 117.85), (50, 114.85)],
+    ids=["no time", "its time", "a quarter"],
+)
+def test_the_work_begins_as_long_before_as_it_takes(takes_ms: float, begins_ms: float) -> None:
+    at_ns, until_ns = schedule(rhythm_of(0, 20, 40, 60, 80, 100), takes_ms * MS)
+    assert (at_ns / MS, until_ns / MS) == (begins_ms, 120.85)
 
 
 def test_a_prepared_step_gives_the_same_bits() -> None:

@@ -25,9 +25,13 @@ MOST_PERIOD_NS = 2_000_000_000
 MOST_STREAMS = 8
 """Streams whose rhythm is followed: among more, one's warmth does not last until the next."""
 LEAD_NS = 150_000
-"""How long before a sample is due, beside what its rhythm is uneven: to wake and to make ready."""
+"""How long before a sample is due all is ready, beside what its rhythm is uneven: to wake late."""
 AWAKE = 0.05
 """Of a period: how long the loop stays awake at most."""
+MOST_WORK = 0.25
+"""Of a period: how long before a sample the work for it begins at most."""
+NEWEST = 0.25
+"""How much of the newest duration goes into how long it takes to make ready."""
 
 
 class Ahead:
@@ -44,7 +48,7 @@ class Ahead:
         self.counters = dict.fromkeys(("prepared", "met"), 0)
         self._predictor = predictor
         self._rhythms: dict[str, Rhythm] = {}
-        self._last_ns = 0
+        self._last_ns, self._takes_ns = 0, 0.0
         self._alarm = Alarm(self._ring)
         self._next: tuple[Session, Codec, bytes, int] | None = None  # and until when to stay awake
         self._prepared: Session | None = None
@@ -82,16 +86,16 @@ class Ahead:
 
     def _wait(self, rhythm: Rhythm, session: Session, codec: Codec, payload: bytes) -> None:
         """One alarm for all streams: the last one that came sets it."""
-        awake_ns = AWAKE * rhythm.period_ns
-        lead_ns = min(LEAD_NS + 3 * rhythm.spread_ns, awake_ns / 2)
-        at_ns = int(rhythm.due_ns - lead_ns)
-        self._next = session, codec, payload, int(at_ns + awake_ns)
+        at_ns, until_ns = schedule(rhythm, self._takes_ns)
+        self._next = session, codec, payload, until_ns
         self._alarm.set(at_ns)
 
     def _ring(self) -> None:
         if self._next is not None:
             session, codec, payload, until_ns = self._next
+            began_ns = time.monotonic_ns()
             self.make_ready(session, codec, payload)
+            self._takes_ns += NEWEST * (time.monotonic_ns() - began_ns - self._takes_ns)
             self._stay_awake(session, until_ns)
 
     def _stay_awake(self, session: Session, until_ns: int) -> None:
@@ -108,3 +112,15 @@ class Ahead:
         session.prepare()
         self.counters["prepared"] += 1
         self._prepared = session
+
+
+def schedule(rhythm: Rhythm, takes_ns: float) -> tuple[int, int]:
+    """When to begin to make ready for a sample, and until when to stay awake for it.
+
+    Args:
+        rhythm: Of its stream.
+        takes_ns: How long it takes to make ready.
+    """
+    work_ns, awake_ns = min(takes_ns, MOST_WORK * rhythm.period_ns), AWAKE * rhythm.period_ns
+    ready_ns = rhythm.due_ns - min(LEAD_NS + 3 * rhythm.spread_ns, awake_ns / 2)
+    return int(ready_ns - work_ns), int(ready_ns + awake_ns)
