@@ -64,7 +64,7 @@ class DaemonSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         base: First levels of its topics.
         metrics_s: Seconds between two metrics messages.
         events_per_s: Event messages of one kind a second; more are counted and summed up in the next.
-        ahead: Make ready shortly before a steady stream's next sample is due, 5 ms to 2 s after the last: the
+        ahead: Make ready shortly before a steady stream's next sample is due, 3 ms to 2 s after the last: the
             same predictions, sooner, for one step more a sample and a twentieth of a core.
         sparse: Measure at the start whether to read only the weights of features that are not zero: the same
             predictions.

@@ -19,7 +19,7 @@ from stream_rnn.session.session import Session
 from stream_rnn.session.shared import Shared
 from stream_rnn.wire import Codec
 
-LEAST_PERIOD_NS = 5_000_000
+LEAST_PERIOD_NS = 3_000_000
 """Of samples that come closer together the caches are still warm."""
 MOST_PERIOD_NS = 2_000_000_000
 MOST_STREAMS = 8
