@@ -3,12 +3,13 @@
 Networks A, B, D with 8, 64 and 512 streams, each with a hidden state of its own, beside engines that batch.
 """
 
+from collections.abc import Iterator
 from functools import partial
 
 from bench.networks import INPUTS, NETWORKS, network, samples
 from bench.peers import numpy_twin, onnx_runtime, pytorch
 from bench.peers.base import Maker, Step, make_all
-from bench.report import Findings, Row, Table
+from bench.report import Findings, Goal, Row, Table
 from bench.runner import main, say
 from bench.timing import Calls, percentiles, take_turns
 from stream_rnn.model.model import Model
@@ -23,6 +24,8 @@ PEERS: dict[str, Maker] = {
     "PyTorch": pytorch.make,
     "NumPy": numpy_twin.make,
 }
+BEST_PEER, GOAL_STREAMS, GOAL = "ONNX Runtime, IO binding", (64, 512), 0.8
+"""Part of its p50 on A, at most."""
 LEFT_OUT = ("ONNX Runtime, run()",)  # with IO binding it is faster
 
 
@@ -56,7 +59,15 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
             for label, times in take_turns(calls, rounds, seconds).items():
                 rows.append(Row(f"{name[0]}, {streams} streams", label, percentiles(times / streams)))
     table = Table(title="One stream's step of a batch", unit="us", ours=OURS, rows=tuple(rows))
-    return Findings(tables=(table,), skipped=skipped)
+    return Findings(tables=(table,), goals=tuple(goals(table)), skipped=skipped)
+
+
+def goals(table: Table) -> Iterator[Goal]:
+    """Our part of the best peer's time, where it was measured."""
+    for case in (f"A, {streams} streams" for streams in GOAL_STREAMS):
+        ours, theirs = table.figures(case, OURS), table.figures(case, BEST_PEER)
+        if ours and theirs:
+            yield Goal(f"a batch over {BEST_PEER}, {case}", ours["p50"] / theirs["p50"], GOAL)
 
 
 if __name__ == "__main__":

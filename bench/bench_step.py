@@ -34,12 +34,17 @@ PEERS: dict[str, Maker] = {
     "Keras": keras_cells.make,
     "NumPy": numpy_twin.make,
 }
-BEST_PEER = "ONNX Runtime, IO binding"
+BEST_PEER, LITERT = "ONNX Runtime, IO binding", "LiteRT, explicit state"
+STEP_GOALS = {
+    BEST_PEER: {"A": 1 / 5.5, "B": 1 / 3.5, "C": 1 / 8, "D": 0.8, "E": 1 / 3.2},
+    LITERT: {"A": 1 / 4.2, "B": 1 / 2.8, "C": 1 / 9},
+}
+"""Part of a peer's p50, at most."""
 COLD = "ABD"  # networks
 HALVED = "D"  # networks whose weights no cache holds
 HALF_GOAL = 0.55
 """Part of ONNX Runtime's p50, at most."""
-COLD_PEERS = (BEST_PEER, "LiteRT, explicit state", "PyTorch, cells", "NumPy")
+COLD_PEERS = (BEST_PEER, LITERT, "PyTorch, cells", "NumPy")
 LARGEST_RUN = 512  # samples
 RUN_BYTES = 32_000_000  # of weights read in one run, about
 
@@ -60,6 +65,7 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
         kernel = {label: times.pop(label) for label in (KERNEL, ROOFLINE)}
         step_rows += as_rows(name, times)
         kernel_rows += as_rows(name, kernel)
+        goals += step_goals(name, times)
         goals.append(Goal(f"kernel time over roofline, {name}", ratio(kernel, KERNEL, ROOFLINE), 1.15))
         if HALF in times and BEST_PEER in times:
             text = f"bfloat16 weights over {BEST_PEER}, {name}"
@@ -71,6 +77,15 @@ def measure(quick: bool) -> Findings:  # noqa: FBT001 - the one choice there is
     say("bench_step: sparse samples")
     tables = step_table(step_rows), kernel_table(kernel_rows), cold_table(cold_rows)
     return Findings(tables=(*tables, sparse_table(rounds, seconds)), goals=tuple(goals), skipped=skipped)
+
+
+def step_goals(name: str, times: Mapping[str, Times]) -> list[Goal]:
+    """Our part of the time of those peers that are there."""
+    return [
+        Goal(f"one step over {peer}, {name}", ratio(times, OURS, peer), limits[name[0]])
+        for peer, limits in STEP_GOALS.items()
+        if peer in times and name[0] in limits
+    ]
 
 
 def our_calls(name: str, model: Model, x: F32) -> Calls:
