@@ -6,6 +6,8 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.extending import register_jitable
 
+from stream_rnn.kernels._passes import Part, Whole
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -17,6 +19,7 @@ FLAGS: dict[str, Any] = {
     # give the same bits, and NaN stays NaN.
     "fastmath": {"contract"},
 }
+PART: dict[str, Any] = FLAGS | {"no_cpython_wrapper": True, "_nrt": False, "pipeline_class": Part}
 
 
 def kernel(fn: Callable[P, R]) -> Callable[P, R]:
@@ -32,18 +35,18 @@ def hot(fn: Callable[P, R]) -> Callable[P, R]:
 
     So what would allocate does not compile, and no reference is counted.
     """
-    return _compiled(fn, FLAGS | {"_nrt": False})
+    return _compiled(fn, FLAGS | {"_nrt": False, "pipeline_class": Whole})
 
 
 def part(fn: Callable[P, R]) -> Callable[P, R]:
     """A part of hot kernels that only kernels call: it needs no way in from Python, no file of its own."""
     njit: Any = numba.njit  # its types do not know every option
-    return cast("Callable[P, R]", njit(no_cpython_wrapper=True, **FLAGS, _nrt=False)(fn))
+    return cast("Callable[P, R]", njit(**PART)(fn))
 
 
 def either(fn: Callable[P, R]) -> Callable[P, R]:
-    """Plain Python where Python calls it, compiled where a kernel does."""
-    jitable: Callable[P, R] = register_jitable(fn)
+    """Plain Python where Python calls it, a part where a kernel does."""
+    jitable: Callable[P, R] = register_jitable(**PART)(fn)
     return jitable
 
 
