@@ -1,6 +1,7 @@
 """`stream-rnn run`: serve a model until told to stop."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ import msgspec
 
 from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
+from stream_rnn.daemon.beside import compile_beside
 from stream_rnn.daemon.daemon import Daemon, Reread
 from stream_rnn.daemon.loop import run_until_done
 from stream_rnn.errors import ConfigError
@@ -59,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
         print(as_toml(shown(config)), end="")
         return 0
     say = saying(args.log)
+    gc.disable()  # nearly all that a start makes stays
     began = time.monotonic()
+    compile_beside(Path(config.model.path), sparse=config.daemon.sparse)
     predictor = loaded(config)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
     say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
@@ -71,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
         changed = load_config(args.config, os.environ, flags(args))
         return changed, loaded(changed)
 
+    gc.freeze()  # so it is never searched for garbage while samples come
+    gc.enable()
     run_until_done(serve(config, predictor, reread, say))
     return 0
 
