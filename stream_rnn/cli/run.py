@@ -1,12 +1,13 @@
 """`stream-rnn run`: serve a model until told to stop."""
 
 import argparse
+import contextlib
 import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -61,10 +62,10 @@ def run(args: argparse.Namespace) -> int:
         print(as_toml(shown(config)), end="")
         return 0
     say = saying(args.log)
-    gc.disable()  # nearly all that a start makes stays
     began = time.monotonic()
-    compile_beside(Path(config.model.path), sparse=config.daemon.sparse)
-    predictor = loaded(config)
+    with nothing_collected():
+        compile_beside(Path(config.model.path), sparse=config.daemon.sparse)
+        predictor = loaded(config)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
     say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
     if args.check:
@@ -75,10 +76,19 @@ def run(args: argparse.Namespace) -> int:
         changed = load_config(args.config, os.environ, flags(args))
         return changed, loaded(changed)
 
-    gc.freeze()  # so it is never searched for garbage while samples come
-    gc.enable()
     run_until_done(serve(config, predictor, reread, say))
     return 0
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """What is made meanwhile mostly stays: it is not searched for garbage, then or while samples come."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def loaded(config: Config) -> Predictor:

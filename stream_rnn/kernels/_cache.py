@@ -16,9 +16,7 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """The compiled kernel for these arguments; None where there is none."""
-        rtsys.initialize(
-            target_context
-        )  # what is left of numba's way: it counts allocations, also that there are none
+        rtsys.initialize(target_context)  # it counts allocations, also that there are none
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
 
