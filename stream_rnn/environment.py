@@ -1,5 +1,6 @@
-"""What the bits of a prediction may depend on beside the model: versions and the processor."""
+"""What is around a model: versions and the processor, which its bits may depend on, and cores."""
 
+import os
 import platform
 
 import numba
@@ -18,3 +19,10 @@ def environment() -> dict[str, str]:
         "python": platform.python_version(),
         "cpu": str(binding.get_host_cpu_name()),
     }
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

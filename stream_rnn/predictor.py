@@ -120,8 +120,7 @@ class Predictor:
             For each layer, and the readout last: below how many inputs that are not zero it does. Spike
             counts often are fewer in the first layer, the outputs of rectified units in any other.
         """
-        x = np.zeros(max(self.inputs, *(layer.units for layer in self.model.card.architecture.layers)), _F32)
-        return tune(self.stepper, x, clock, features=self.model.preprocess.folds and not self.model.half)
+        return tune(self.stepper, _room(self.model), clock, features=_maybe_zero(self.model))
 
     def prepare(self, memory: F32, at: int) -> None:
         """Compute ahead what the next step of this memory needs beside its sample: the same bits, sooner.
@@ -251,6 +250,50 @@ def with_golden(model: Model, xs: F32) -> Model:
     none = np.empty((0, model.card.architecture.outputs), dtype=np.float32)
     bare = msgspec.structs.replace(model, golden_x=xs[:0], golden_y=none)
     return msgspec.structs.replace(model, golden_x=xs, golden_y=Predictor(bare).run(xs))
+
+
+def compile_one(model: Model, *, sparse: bool) -> None:
+    """Compile what steps one stream, or read it from the cache, and prove nothing: a `Predictor` does.
+
+    Args:
+        model: What is to be stepped.
+        sparse: Compile what `tune` measures, too.
+    """
+    stepper, memory = make_stepper(model, 0), Memory(Shape.of(model)).data
+    x, y = _blank(model)
+    prepare(stepper, memory, 0)
+    advance(stepper, memory, 0, x[0], y[0], ANY, NO_TIME)
+    if sparse:
+        tune(stepper, _room(model), lambda: 0, features=_maybe_zero(model))
+
+
+def compile_many(model: Model) -> None:
+    """The same for what steps many streams."""
+    stepper, memory = make_stepper(model, 0), Memory(Shape.of(model)).data
+    x, y = _blank(model)
+    batch, (place, seq, time, outcome) = (
+        make_batch(model.card.architecture.plan()),
+        np.zeros((4, 1), np.int64),
+    )
+    seq[:] = ANY
+    advance_many(stepper, batch, memory, place, seq, time, 1, x, y, outcome)
+
+
+def _blank(model: Model) -> tuple[F32, F32]:
+    """A sample, (1, D), and room for its outputs, (1, K)."""
+    architecture = model.card.architecture
+    return np.zeros((1, architecture.inputs), _F32), np.zeros((1, architecture.outputs), _F32)
+
+
+def _room(model: Model) -> F32:
+    """For the inputs of the widest layer."""
+    architecture = model.card.architecture
+    return np.zeros(max(architecture.inputs, *(layer.units for layer in architecture.layers)), _F32)
+
+
+def _maybe_zero(model: Model) -> bool:
+    """Whether a feature of 0 is 0 at the network's input."""
+    return model.preprocess.folds and not model.half
 
 
 def check_golden(predictor: Predictor) -> None:

@@ -129,9 +129,9 @@ def advance(engine: F32, memory: F32, at: int, x: F32, y: F32, seq: int, time: i
         for k in range(K):
             y[k] = np.float32(np.nan)
     else:
-        network.step(engine, engine, features, memory, state_at(engine, memory, at), y, prepared)
+        network.stepped(engine, engine, features, memory, state_at(engine, memory, at), y, prepared)
         set_integer(memory, at + COUNT, integer(memory, at + COUNT) + 1)
-        if not all_finite(y, 0, K):
+        if not all_finite(y, 0 * K, K):  # no constant, likewise
             outcome |= 8
     if seq != ANY:
         _note(memory, at, outcome, number, time)
@@ -149,7 +149,7 @@ def prepare(engine: F32, memory: F32, at: int) -> None:
     """
     ticket = integer(engine, LAST_TICKET) + 1  # a new one: what was prepared for another memory is gone
     set_integer(engine, LAST_TICKET, ticket)
-    network.prepare(engine, memory, state_at(engine, memory, at))
+    network.recurred(engine, memory, state_at(engine, memory, at))
     set_integer(memory, at + TICKET, ticket)
 
 
@@ -201,7 +201,7 @@ def advance_many(
         How many were stepped.
     """
     x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
-    first, stepped = 0, 0
+    first = stepped = 0 * N  # no constant: numba would compile `_give` once more for it
     while first < N:
         ticket = integer(engine, LAST_TICKET) + 1
         set_integer(engine, LAST_TICKET, ticket)

@@ -1,11 +1,13 @@
 """`stream-rnn run`: serve a model until told to stop."""
 
 import argparse
+import contextlib
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, get_args
@@ -14,6 +16,7 @@ import msgspec
 
 from stream_rnn.config.load import Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import Config
+from stream_rnn.daemon.beside import compile_beside
 from stream_rnn.daemon.daemon import Daemon, Reread
 from stream_rnn.daemon.loop import run_until_done
 from stream_rnn.errors import ConfigError
@@ -60,7 +63,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     say = saying(args.log)
     began = time.monotonic()
-    predictor = loaded(config)
+    with nothing_collected():
+        compile_beside(Path(config.model.path), sparse=config.daemon.sparse)
+        predictor = loaded(config)
     say("model", f"{config.model.path}: {predictor.model.card.architecture}, {predictor.model.hash}")
     say("compiled", f"golden vector equal, in {time.monotonic() - began:.1f} s")
     if args.check:
@@ -73,6 +78,17 @@ def run(args: argparse.Namespace) -> int:
 
     run_until_done(serve(config, predictor, reread, say))
     return 0
+
+
+@contextlib.contextmanager
+def nothing_collected() -> Iterator[None]:
+    """What is made meanwhile mostly stays: it is not searched for garbage, then or while samples come."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def loaded(config: Config) -> Predictor:

@@ -27,13 +27,13 @@ from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
 from stream_rnn.model.file import model_bytes
 from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.transports.base import Message, Publication, Publisher
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.stream_socket import StreamSocketServer, UnixSettings
 
 if TYPE_CHECKING:
     from stream_rnn.operations.endpoint import Endpoint
+    from stream_rnn.recordings.recorder import Recorder
 
 EVICTION_S = 1.0
 MAX_COMMAND = 1 << 26  # bytes; a snapshot of the largest network fits
@@ -254,10 +254,12 @@ class Daemon:
             assert reply is not None  # a connection always has a way back
             self._commands.take(message.payload, partial(_without_id, reply))
 
-    def _new_recorder(self, *, again: bool) -> Recorder | None:
+    def _new_recorder(self, *, again: bool) -> "Recorder | None":
         recording = self._config.recording
         if recording is None:
             return None
+        from stream_rnn.recordings.recorder import Recorder  # noqa: PLC0415 - 30 ms that only this needs
+
         header = environment() | {"run": self.run_id, "model": self._predictor.hash}
         header["config"] = msgspec.json.encode(shown(self._config)).decode()
         return Recorder(

@@ -7,7 +7,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -18,13 +18,15 @@ from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.latency.stages import Latency
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
 from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec
+
+if TYPE_CHECKING:
+    from stream_rnn.recordings.recorder import Recorder
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
 FEW = 6  # fewer samples are stepped one by one: to gather them would cost more than it saves
@@ -96,12 +98,12 @@ class Pipeline:
             self.ahead = None
 
     @property
-    def recorder(self) -> Recorder | None:
+    def recorder(self) -> "Recorder | None":
         """Takes note of everything, or None."""
         return self._recorder
 
     @recorder.setter
-    def recorder(self, recorder: Recorder | None) -> None:
+    def recorder(self, recorder: "Recorder | None") -> None:
         self._unrecorded = self.unrecorded
         self._recorder = recorder
         self._begun.clear()
@@ -282,7 +284,7 @@ class Pipeline:
             self.latency.of(prediction.stream)["end_to_end"].record(t_published_ns - prediction.t_source_ns)
 
     def _record_sample(
-        self, recorder: Recorder, session: Session, sample: Sample, t_received_ns: int
+        self, recorder: "Recorder", session: Session, sample: Sample, t_received_ns: int
     ) -> None:
         """Note a sample; before the first of a stream in this recording, the state that it meets."""
         if session.stream not in self._begun:
@@ -293,7 +295,7 @@ class Pipeline:
                 )
         recorder.sample(sample, t_received_ns)
 
-    def _record_state(self, recorder: Recorder, session: Session) -> None:
+    def _record_state(self, recorder: "Recorder", session: Session) -> None:
         """Note the state now and then: where a replay may start, and what tells where two runs part."""
         assert self._config.recording is not None
         every = self._config.recording.states_every

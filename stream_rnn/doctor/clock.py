@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from stream_rnn.doctor.findings import Finding
-from stream_rnn.doctor.processor import read_line, usable_cores
+from stream_rnn.doctor.processor import read_line
+from stream_rnn.environment import usable_cores
 
 SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
 TIMESYNC = Path("/run/systemd/timesync/synchronized")

@@ -1,6 +1,5 @@
 """The processor: its vector units, the cores this process may use, how fast they are allowed to run."""
 
-import os
 import platform
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from llvmlite import binding  # type: ignore[import-untyped]  # it ships no types
 
 from stream_rnn.doctor.findings import Finding
+from stream_rnn.environment import usable_cores
 
 VECTOR_UNITS = ("neon", "avx2", "avx512f", "fma")
 CGROUPS = Path("/sys/fs/cgroup")
@@ -75,13 +75,6 @@ def governor_finding(governor: str | None) -> Finding:
         do = "sudo cpupower frequency-set -g performance: a core that slept steps slower"
         return Finding("governor", "warn", governor, do)
     return Finding("governor", "ok", governor)
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # Linux
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def read_line(path: Path) -> str | None:

@@ -6,6 +6,9 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.extending import register_jitable
 
+from stream_rnn.kernels._cache import keep
+from stream_rnn.kernels._passes import Part, Whole
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -17,6 +20,7 @@ FLAGS: dict[str, Any] = {
     # give the same bits, and NaN stays NaN.
     "fastmath": {"contract"},
 }
+PART: dict[str, Any] = FLAGS | {"no_cpython_wrapper": True, "_nrt": False, "pipeline_class": Part}
 
 
 def kernel(fn: Callable[P, R]) -> Callable[P, R]:
@@ -24,7 +28,12 @@ def kernel(fn: Callable[P, R]) -> Callable[P, R]:
 
     Compiled code is kept on disk; where nothing can be written, it is compiled anew at each start.
     """
-    return _compiled(fn, FLAGS)
+    njit: Any = numba.njit  # its types do not know every option
+    try:
+        compiled = njit(cache=True, **FLAGS)(fn)
+    except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
+        compiled = njit(**FLAGS)(fn)
+    return cast("Callable[P, R]", compiled)
 
 
 def hot(fn: Callable[P, R]) -> Callable[P, R]:
@@ -32,28 +41,22 @@ def hot(fn: Callable[P, R]) -> Callable[P, R]:
 
     So what would allocate does not compile, and no reference is counted.
     """
-    return _compiled(fn, FLAGS | {"_nrt": False})
+    njit: Any = numba.njit  # its types do not know every option
+    compiled = njit(**FLAGS, _nrt=False, pipeline_class=Whole)(fn)
+    keep(compiled)
+    return cast("Callable[P, R]", compiled)
 
 
 def part(fn: Callable[P, R]) -> Callable[P, R]:
     """A part of hot kernels that only kernels call: it needs no way in from Python, no file of its own."""
     njit: Any = numba.njit  # its types do not know every option
-    return cast("Callable[P, R]", njit(no_cpython_wrapper=True, **FLAGS, _nrt=False)(fn))
+    return cast("Callable[P, R]", njit(**PART)(fn))
 
 
 def either(fn: Callable[P, R]) -> Callable[P, R]:
-    """Plain Python where Python calls it, compiled where a kernel does."""
-    jitable: Callable[P, R] = register_jitable(fn)
+    """Plain Python where Python calls it, a part where a kernel does."""
+    jitable: Callable[P, R] = register_jitable(**PART)(fn)
     return jitable
-
-
-def _compiled(fn: Callable[P, R], flags: dict[str, Any]) -> Callable[P, R]:
-    njit: Any = numba.njit  # its types do not know every option
-    try:
-        compiled = njit(cache=True, **flags)(fn)
-    except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
-        compiled = njit(**flags)(fn)
-    return cast("Callable[P, R]", compiled)
 
 
 def seal(fn: Callable[P, R], *, sealed: bool = True) -> None:

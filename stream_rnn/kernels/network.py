@@ -110,9 +110,9 @@ def update(engine: F32, row: int, state: F32, at: int) -> None:
         elman_update(engine, a, q, kind == ELMAN_RELU, state, at, H)
 
 
-@hot
-def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
-    """Advance the whole network by one sample, in place.
+@part
+def stepped(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
+    """`step`, for kernels that call it.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
@@ -144,8 +144,24 @@ def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prep
 
 
 @hot
-def prepare(engine: F32, state: F32, state_at: int) -> None:
-    """Compute every layer's h U for the next step of this state, before its sample is there.
+def step(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
+    """Advance the whole network by one sample, in place.
+
+    Args:
+        engine: As in `stepped`.
+        x: Likewise.
+        x_at: Likewise.
+        state: Likewise.
+        state_at: Likewise.
+        y: Likewise.
+        prepared: Likewise.
+    """
+    stepped(engine, x, x_at, state, state_at, y, prepared)
+
+
+@part
+def recurred(engine: F32, state: F32, state_at: int) -> None:
+    """`prepare`, for kernels that call it.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
@@ -155,6 +171,18 @@ def prepare(engine: F32, state: F32, state_at: int) -> None:
     for layer in range(integer(engine, LAYERS)):
         row = row_of(layer)
         recur(engine, row, state, state_at + integer(engine, row + STATE_AT))
+
+
+@hot
+def prepare(engine: F32, state: F32, state_at: int) -> None:
+    """Compute every layer's h U for the next step of this state, before its sample is there.
+
+    Args:
+        engine: As in `recurred`.
+        state: Likewise.
+        state_at: Likewise.
+    """
+    recurred(engine, state, state_at)
 
 
 @hot
@@ -169,4 +197,4 @@ def run(engine: F32, xs: F32, state: F32, ys: F32) -> None:
     """
     for t in range(xs.shape[0]):
         nothing = 0 * t  # no constant: numba would compile another step for it
-        step(engine, xs[t], nothing, state, nothing, ys[t], nothing > 0)
+        stepped(engine, xs[t], nothing, state, nothing, ys[t], nothing > 0)

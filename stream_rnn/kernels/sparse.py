@@ -20,16 +20,25 @@ ROUNDS, REPEATS = 7, 8
 
 
 @hot
-def _dense(engine: F32, row: int, x: F32, repeats: int) -> None:
+def _dense(engine: F32, row: int, x: F32, x_at: int, repeats: int) -> None:
     a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
     for _ in range(repeats):
         product(
-            engine, a, engine, b, x, 0, engine, w, integer(engine, row + INPUTS), integer(engine, row + SUMS)
+            engine,
+            a,
+            engine,
+            b,
+            x,
+            x_at,
+            engine,
+            w,
+            integer(engine, row + INPUTS),
+            integer(engine, row + SUMS),
         )
 
 
 @hot
-def _listed(engine: F32, row: int, x: F32, repeats: int) -> None:
+def _listed(engine: F32, row: int, x: F32, x_at: int, repeats: int) -> None:
     a, b, w = integer(engine, row + A_AT), integer(engine, row + B), integer(engine, row + W)
     D, N, numbers = (
         integer(engine, row + INPUTS),
@@ -37,8 +46,8 @@ def _listed(engine: F32, row: int, x: F32, repeats: int) -> None:
         integer(engine, row + NUMBERS_AT),
     )
     for _ in range(repeats):
-        n = not_zero(x, 0, D, engine, numbers)
-        product_listed(engine, a, engine, b, x, 0, engine, w, D, N, n, numbers)
+        n = not_zero(x, x_at, D, engine, numbers)
+        product_listed(engine, a, engine, b, x, x_at, engine, w, D, N, n, numbers)
 
 
 def _column(engine: F32, row: int, column: int) -> I64:
@@ -86,13 +95,13 @@ def _measured(engine: F32, row: int, x: F32, clock: Clock) -> int:
 
 
 def _shortest(
-    kernel: Callable[[F32, int, F32, int], None], engine: F32, row: int, x: F32, clock: Clock
+    kernel: Callable[[F32, int, F32, int, int], None], engine: F32, row: int, x: F32, clock: Clock
 ) -> int:
     """Nanoseconds of REPEATS products, the least of some rounds."""
-    kernel(engine, row, x, REPEATS)
+    kernel(engine, row, x, 0, REPEATS)
     times = []
     for _ in range(ROUNDS):
         began = clock()
-        kernel(engine, row, x, REPEATS)
+        kernel(engine, row, x, 0, REPEATS)
         times.append(clock() - began)
     return min(times)

@@ -1,0 +1,68 @@
+"""A first start compiles on two processors: here what steps one stream, in a process beside what steps many.
+
+Numba compiles one kernel after another in a process, and passes what is compiled through its cache on disk.
+That process is this file run as a program, with a model file as its argument.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stream_rnn.environment import usable_cores
+from stream_rnn.model.file import load_model
+from stream_rnn.predictor import compile_many, compile_one
+from stream_rnn.stepper import advance_many
+
+
+def compile_beside(path: Path, *, sparse: bool) -> None:
+    """Fill numba's cache with what a daemon needs, if that is quicker than to compile one after another.
+
+    Args:
+        path: The model's file.
+        sparse: Whether the model will be tuned.
+
+    Raises:
+        ModelError: The file is no model's.
+    """
+    if usable_cores() > 1 and _nothing_kept(advance_many):
+        model = load_model(path)
+        with _second_process(path):
+            compile_one(model, sparse=sparse)
+
+
+@contextlib.contextmanager
+def _second_process(path: Path) -> Iterator[None]:
+    """Wait for it at the end. If it fails its traceback is seen, and what is missing gets compiled here."""
+    command = [sys.executable, "-m", __name__, str(path)]
+    nothing = subprocess.DEVNULL  # standard input and output may be samples and predictions
+    with subprocess.Popen(  # noqa: S603 - this very file
+        command,
+        stdin=nothing,
+        stdout=nothing,
+        start_new_session=True,  # Ctrl-C is for us, who end it
+    ) as process:
+        try:
+            yield
+        except BaseException:  # told to leave, too
+            process.terminate()
+            raise
+
+
+def _nothing_kept(kernel: Any) -> bool:  # noqa: ANN401 - numba's dispatcher has no type
+    """Whether numba's cache holds no version of a kernel as new as its file; False where there is no cache.
+
+    Whether one of them fits, numba tells only when it loads it: where this errs, a start takes longer.
+    """
+    folder = kernel.stats.cache_path if hasattr(kernel, "stats") else None
+    if folder is None:
+        return False
+    written = Path(kernel.py_func.__code__.co_filename).stat().st_mtime
+    found = Path(folder).glob(f"*.{kernel.__name__}-*.nbi")
+    return not any(index.stat().st_mtime >= written for index in found)
+
+
+if __name__ == "__main__":
+    compile_many(load_model(Path(sys.argv[1])))
