@@ -27,23 +27,33 @@ class Shape(NamedTuple):
 
     Attributes:
         bin: Samples of a bin: the window's rows, and the number of hidden states that take turns.
-        width: Features D.
+        width: Channels C.
+        kept: Values of the stream's own mean and variance.
         state: Values of one hidden state.
     """
 
     bin: int
     width: int
+    kept: int
     state: int
 
     @classmethod
     def of(cls, model: Model) -> "Shape":
         """That of a model."""
-        return cls(model.card.bin, model.preprocess.width, state_size(model.card.architecture.plan()))
+        preprocess = model.preprocess
+        return cls(
+            model.card.bin, preprocess.width, preprocess.kept, state_size(model.card.architecture.plan())
+        )
 
     @property
     def values(self) -> int:
-        """Float32 of window and states."""
-        return self.bin * (self.width + self.state)
+        """Float32 of window, what is kept, and states."""
+        return self.states_at + self.bin * self.state
+
+    @property
+    def states_at(self) -> int:
+        """Float32 in front of the states."""
+        return self.bin * self.width + self.kept
 
     def check(self, data: bytes) -> None:
         """Refuse what no stream of this shape left behind.
@@ -60,7 +70,7 @@ class Memory:
     """What one stream leaves behind between samples, in one array.
 
     Attributes:
-        data: The fields, the window, the states.
+        data: The fields, the window, the stream's own mean and variance, the states.
     """
 
     __slots__ = ("_shape", "data")
@@ -76,15 +86,15 @@ class Memory:
 
     @property
     def window(self) -> F32:
-        """The last samples, whole, (bin, D)."""
-        rows, D, _ = self._shape
-        return self.data[WINDOW_AT : WINDOW_AT + rows * D].reshape(rows, D)
+        """The last samples, whole, (bin, C)."""
+        rows, C, *_ = self._shape
+        return self.data[WINDOW_AT : WINDOW_AT + rows * C].reshape(rows, C)
 
     @property
     def states(self) -> F32:
         """Hidden states that take turns, (bin, state size)."""
-        rows, D, size = self._shape
-        return self.data[WINDOW_AT + rows * D : WINDOW_AT + self._shape.values].reshape(rows, size)
+        at = WINDOW_AT + self._shape.states_at
+        return self.data[at : WINDOW_AT + self._shape.values].reshape(self._shape.bin, -1)
 
     def clear(self) -> None:
         """Back to before the first sample."""
@@ -102,7 +112,7 @@ class Memory:
         self.data[WINDOW_AT : WINDOW_AT + self._shape.values] = np.frombuffer(data, "<f4", offset=_COUNT.size)
 
     def to_bytes(self) -> bytes:
-        """Everything, little-endian: count, window, states."""
+        """Everything, little-endian: count, window, the stream's own mean and variance, states."""
         return _COUNT.pack(self.count) + self.data[WINDOW_AT : WINDOW_AT + self._shape.values].tobytes()
 
 

@@ -52,7 +52,7 @@ class Predictor:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.hash = model.hash
-        self.inputs = model.card.architecture.inputs
+        self.inputs = len(model.card.inputs)
         self.outputs = model.card.architecture.outputs
         self.shape = Shape.of(model)
         self.stepper = make_stepper(model, next(_made) * _TICKETS)
@@ -281,8 +281,8 @@ def compile_many(model: Model) -> None:
 
 def _blank(model: Model) -> tuple[F32, F32]:
     """A sample, (1, D), and room for its outputs, (1, K)."""
-    architecture = model.card.architecture
-    return np.zeros((1, architecture.inputs), _F32), np.zeros((1, architecture.outputs), _F32)
+    card = model.card
+    return np.zeros((1, len(card.inputs)), _F32), np.zeros((1, card.architecture.outputs), _F32)
 
 
 def _room(model: Model) -> F32:

@@ -14,7 +14,7 @@ from stream_rnn.kernels.plan import arrays, state_size
 from stream_rnn.kernels.vector import integer, set_integer
 from stream_rnn.memory import COUNT, LAST_SEQ, PASS, STATUS, STEPPED, T_NS, TICKET, WINDOW_AT
 from stream_rnn.model.model import Model
-from stream_rnn.preprocess import BIN, WIDTH, all_finite, preprocess_step
+from stream_rnn.preprocess import BIN, KEPT, WIDTH, all_finite, preprocess_step
 from stream_rnn.sample import F32, I64
 
 OUTPUTS, STATE, FEATURES_AT = range(0, 6, 2)
@@ -38,9 +38,9 @@ def take_in(engine: F32, memory: F32, at: int, x: F32, x_at: int, out: F32, out_
         engine: As made by `make_stepper`.
         memory: Holds the stream's memory from index `at`. Its window is overwritten.
         at: See `memory`.
-        x: Holds the sample, D values from index `x_at`.
+        x: Holds the sample, C values from index `x_at`.
         x_at: See `x`.
-        out: Features, D values from index `out_at`. Overwritten.
+        out: What the network gets, from index `out_at`. Overwritten.
         out_at: See `out`.
 
     Returns:
@@ -62,9 +62,10 @@ def state_at(engine: F32, memory: F32, at: int) -> int:
         at: See `memory`.
     """
     own = integer(engine, OWN_AT)
-    size, D = integer(engine, own + STAGE + BIN), integer(engine, own + STAGE + WIDTH)
+    size, C = integer(engine, own + STAGE + BIN), integer(engine, own + STAGE + WIDTH)
     slot = integer(memory, at + COUNT) % size if size > 1 else 0
-    return at + WINDOW_AT + size * D + slot * integer(engine, own + STATE)
+    kept = size * C + integer(engine, own + STAGE + KEPT)
+    return at + WINDOW_AT + kept + slot * integer(engine, own + STATE)
 
 
 @part
@@ -104,7 +105,7 @@ def advance(engine: F32, memory: F32, at: int, x: F32, y: F32, seq: int, time: i
         engine: As made by `make_stepper`. Its scratch is overwritten.
         memory: Holds the stream's memory from index `at`. Overwritten.
         at: See `memory`.
-        x: Sample, (D,).
+        x: Sample, (C,).
         y: Outputs, (K,). Overwritten; NaN where the sample failed.
         seq: Its number, which is then written down, or NO_SEQ where the order of arrival counts; ANY where
             numbers mean nothing.
@@ -161,7 +162,7 @@ def advance_run(engine: F32, memory: F32, at: int, xs: F32, ys: F32) -> None:
         engine: As in `advance`.
         memory: Holds the stream's memory from index `at`. Overwritten.
         at: See `memory`.
-        xs: Samples, (T, D).
+        xs: Samples, (T, C).
         ys: Outputs, (T, K). Overwritten.
     """
     for t in range(xs.shape[0]):
@@ -192,7 +193,7 @@ def advance_many(
         seqs: As in `advance`, (>= N,). Overwritten where it was NO_SEQ.
         times: As in `advance`, (>= N,).
         N: Number of samples.
-        X: Samples, (>= N, D).
+        X: Samples, (>= N, C).
         Y: Outputs, (>= N, K). Overwritten; NaN where a sample failed.
         outcomes: `Outcome` bits, or ALONE, (>= N,). Overwritten. Behind a sample of a stream that is not
             stepped none of it is.
@@ -269,7 +270,7 @@ def make_stepper(model: Model, first_ticket: int) -> F32:
         first = arrays(plan[0], weights)
         W, b = first["W"], first["b"][: first["W"].shape[1]]
         W[:], b[:] = model.preprocess.folded(W, b)
-    engine = make_engine(plan, weights, room + model.preprocess.width, half=half)
+    engine = make_engine(plan, weights, room + model.preprocess.inputs, half=half)
     own = int(engine[OWN_AT : OWN_AT + 2].view(np.int64)[0])
     engine[LAST_TICKET : LAST_TICKET + 2].view(np.int64)[0] = first_ticket
     fields = model.card.architecture.outputs, state_size(plan), own + room, 0

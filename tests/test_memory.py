@@ -8,7 +8,7 @@ from stream_rnn.predictor import Predictor
 from tests.small import small_model
 from tests.test_stepper import bits, holed
 
-SHAPE = Shape(bin=2, width=3, state=5)
+SHAPE = Shape(bin=2, width=3, kept=0, state=5)
 
 
 def written(memories: Memories, at: int, value: float) -> None:

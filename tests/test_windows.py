@@ -11,6 +11,7 @@ from stream_rnn.kernels import network
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.plan import state_size
 from stream_rnn.predictor import Predictor
+from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
 from stream_rnn.sample import F32
@@ -92,10 +93,10 @@ def test_network_as_trained_answers_features_as_the_predictor_answers_samples(bi
 
 
 @pytest.mark.parametrize("missing", ["hold", "mean", "zero"])
-def test_scale_makes_training_features_standard(missing: str) -> None:
+def test_scale_makes_training_features_standard(missing: Missing) -> None:
     data = gather([simulate(30, 8, seed=2)], horizon=0, validation=0.2)
     data.x[5:9, 3] = np.nan
-    preprocess = scale(data, 4, missing)  # type: ignore[arg-type]
+    preprocess = scale(data, Preprocess.unscaled(8, 4, missing))
     values = features(preprocess, data)[data.train][3:].astype(np.float64)
     np.testing.assert_allclose(values.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(values.std(axis=0), 1, atol=1e-4)
@@ -104,13 +105,13 @@ def test_scale_makes_training_features_standard(missing: str) -> None:
 def test_constant_feature_is_switched_off() -> None:
     data = gather([recording_with(50)], horizon=0, validation=0.2)
     data.x[:, 1] = 7.0
-    values = features(scale(data, 2, "hold"), data)
+    values = features(scale(data, Preprocess.unscaled(data.x.shape[1], 2)), data)
     assert (values[:, 1] == 0).all()
 
 
 def test_features_do_not_cross_borders() -> None:
     data = gather([recording_with(40, borders=(20,))], horizon=0, validation=0.1)
-    preprocess = scale(data, 4, "hold")
+    preprocess = scale(data, Preprocess.unscaled(data.x.shape[1], 4))
     alone = gather([recording_with(40, borders=(20,))], horizon=0, validation=0.1)
     alone.x[:20] = 99.0
     np.testing.assert_array_equal(features(preprocess, data)[20:], features(preprocess, alone)[20:])

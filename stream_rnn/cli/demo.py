@@ -61,10 +61,10 @@ def run(args: argparse.Namespace) -> int:
 
 def _source(data: Path | None, model: Model) -> tuple[Simulated | Recorded, str]:
     if data is None:
-        units, rate_hz = model.card.architecture.inputs, model.card.rate_hz
+        units, rate_hz = len(model.card.inputs), model.card.rate_hz
         return Simulated(units, rate_hz, SEED, day=1), "simulated"
     recording = read_table(data)
-    expected, got = model.card.architecture.inputs, recording.x.shape[1]
+    expected, got = len(model.card.inputs), recording.x.shape[1]
     if expected != got:
         raise RecordingError(
             f"recording {data}: expected {expected} features for model {model.hash}, got {got}"

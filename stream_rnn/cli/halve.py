@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model, save_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor, with_golden
@@ -81,7 +82,13 @@ def _compared(whole: Predictor, half: Predictor, data: Path | None) -> Compared:
 
 
 def _random(model: Model, count: int) -> F32:
-    """Samples drawn around the model's own mean, (count, D)."""
+    """Samples drawn around the model's own mean, (count, C).
+
+    Raises:
+        ConfigError: Its features do not tell what samples look like.
+    """
+    if not model.preprocess.plain:
+        raise ConfigError(f"model {model.hash}: expected --data, since its features are no sums of samples")
     rng = np.random.default_rng(SEED)
     size = model.card.bin
     spread = rng.standard_normal((count, len(model.mean))) * model.std / np.sqrt(size)

@@ -80,23 +80,26 @@ def _check_kind(path: Path, metadata: dict[str, str]) -> None:
 
 
 def _assemble(path: Path, card: Card, tensors: dict[str, F32]) -> Model:
-    D, K = card.architecture.inputs, card.architecture.outputs
-    for what, channels, count in (("input", card.inputs, D), ("output", card.outputs, K)):
-        if len(channels) != count:
-            raise ModelError(f"{path}: expected {count} {what} names, got {len(channels)}")
+    C, K = len(card.inputs), card.architecture.outputs
+    D = C * len(card.statistics)
+    inputs = D * (2 if card.prior else 1)
+    if inputs != card.architecture.inputs:
+        got = card.architecture.inputs
+        raise ModelError(f"{path}: expected {inputs} inputs for {C} channels, got {got}")
+    if len(card.outputs) != K:
+        raise ModelError(f"{path}: expected {K} output names, got {len(card.outputs)}")
     rows = len(tensors.get("golden.x", ()))
     expected = {
         "preprocess.mean": (D,),
         "preprocess.std": (D,),
-        "golden.x": (rows, D),
+        "golden.x": (rows, C),
         "golden.y": (rows, K),
     }
     for name, shape in expected.items():
         if name not in tensors:
             raise ModelError(f"{path}: expected a tensor {name!r}, got none")
         if tensors[name].shape != shape:
-            got = tensors[name].shape
-            raise ModelError(f"{path}: tensor {name!r}: expected shape {shape}, got {got}")
+            raise ModelError(f"{path}: tensor {name!r}: expected shape {shape}, got {tensors[name].shape}")
     return Model(
         card=card,
         weights=join_weights(card.architecture, tensors, str(path)),

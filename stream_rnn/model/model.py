@@ -7,6 +7,7 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError
+from stream_rnn.features import Statistic
 from stream_rnn.kernels.half import fits_half, rounded
 from stream_rnn.kernels.plan import arrays, weights_size
 from stream_rnn.model.architecture import Architecture, Count
@@ -23,17 +24,20 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unit: str = ""
 
 
-class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything about a model that is not an array.
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
+    """Everything about a model that is not an array. What is as it is by default is not written.
 
     Attributes:
         architecture: Its layers.
-        inputs: Its features, in order.
+        inputs: The channels of a sample, in order.
         outputs: Its outputs, in order.
         rate_hz: Samples a second it was trained on.
-        bin: Samples summed into one bin.
-        missing: Policy for missing features.
+        bin: Samples of one bin.
+        missing: Policy for missing samples.
         horizon: Samples between the last sample seen and the one predicted.
+        statistics: What is computed of each channel over a bin.
+        logarithm: Whether the natural logarithm of each is taken.
+        prior: As how many samples the training rows count beside the stream's own; 0: they alone normalise.
         provenance: How it was made: data, options, seed, versions, scores.
     """
 
@@ -44,11 +48,14 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     bin: Count
     missing: Missing
     horizon: Annotated[int, msgspec.Meta(ge=0)]
+    statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1, max_length=8)] = ("sum",)
+    logarithm: bool = False
+    prior: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 0
     provenance: Provenance = {}
 
     def unlike(self, other: "Card") -> str:
         """Why a hidden state of this model means nothing to another one; empty where it means the same."""
-        for name in ("architecture", "bin", "inputs"):
+        for name in ("architecture", "bin", "inputs", "statistics", "logarithm", "prior"):
             mine, theirs = getattr(self, name), getattr(other, name)
             if mine != theirs:
                 if name == "inputs":
@@ -67,9 +74,9 @@ class Model(msgspec.Struct, frozen=True):
     Attributes:
         card: Everything that is not an array.
         weights: The kernels' flat buffer.
-        mean: Mean of each binned feature, (D,).
-        std: Standard deviation of each binned feature, (D,).
-        golden_x: A few samples, (G, D), or (0, D) where none were recorded.
+        mean: Mean of each feature, (D,).
+        std: Standard deviation of each feature, (D,).
+        golden_x: A few samples, (G, C), or (0, C) where none were recorded.
         golden_y: What the model answers to them from a fresh state, (G, K).
     """
 
@@ -88,7 +95,9 @@ class Model(msgspec.Struct, frozen=True):
     @property
     def preprocess(self) -> Preprocess:
         """Its preprocessing."""
-        return Preprocess(self.card.bin, self.card.missing, self.mean, self.std)
+        card = self.card
+        features = card.statistics, card.logarithm, card.prior
+        return Preprocess(card.bin, card.missing, self.mean, self.std, *features)
 
     @property
     def half(self) -> bool:

@@ -12,14 +12,15 @@ from typing import Annotated, NamedTuple
 import msgspec
 import numpy as np
 
-from stream_rnn.errors import StreamRnnError
+from stream_rnn.errors import ConfigError, StreamRnnError
+from stream_rnn.features import Statistic
 from stream_rnn.kernels import network
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels.engine import make_engine
 from stream_rnn.model.architecture import Architecture, CellName, Layer, Readout
 from stream_rnn.model.model import Card, Channel, Model
 from stream_rnn.predictor import with_golden
-from stream_rnn.preprocess import Missing
+from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32, I64
 from stream_rnn.training.adam import Adam, clip, cosine
@@ -57,16 +58,20 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         horizon: Samples between the last one seen and the one whose target is predicted.
         missing: Policy for missing features, kept in the model.
         readout: Activation of the outputs.
+        statistics: What is computed of each channel over a bin.
+        logarithm: Whether the natural logarithm of each is taken.
+        prior_s: As how many seconds the training rows count beside a stream's own, by whose mean and
+            deviation each feature is given a second time; 0: it is not.
     """
 
     seed: int
     cell: CellName = "gru"
-    layers: Count = 1
+    layers: Count = 2
     units: Count = 128
     bin_ms: Positive = 40.0
-    window_s: Positive = 2.0
+    window_s: Positive = 4.0
     dropout: Share = 0.5
-    epochs: Count = 150
+    epochs: Count = 100
     batch: Annotated[int, msgspec.Meta(ge=SHARDS)] = 16
     learning_rate: Positive = 3e-3
     weight_decay: Annotated[float, msgspec.Meta(ge=0)] = 1e-3
@@ -75,6 +80,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     horizon: Annotated[int, msgspec.Meta(ge=0)] = 0
     missing: Missing = "hold"
     readout: Readout = "linear"
+    statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1)] = ("sum",)
+    logarithm: bool = False
+    prior_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Epoch(NamedTuple):
@@ -105,14 +113,15 @@ def fit(recordings: list[Recording], options: Options, progress: Callable[[Epoch
 
     Raises:
         RecordingError: The recordings do not fit together.
+        ConfigError: The options do not.
         StreamRnnError: The loss is no longer a number.
     """
     first = recordings[0]
     data = gather(recordings, options.horizon, options.validation)
     bin_rows = max(1, round(options.bin_ms * first.rate_hz / 1000))
-    preprocess = scale(data, bin_rows, options.missing)
+    preprocess = scale(data, _unscaled(first, options, bin_rows))
     architecture = Architecture(
-        inputs=first.x.shape[1],
+        inputs=preprocess.inputs,
         layers=(Layer(options.cell, options.units),) * options.layers,
         outputs=first.y.shape[1],
         readout=options.readout,
@@ -129,19 +138,42 @@ def fit(recordings: list[Recording], options: Options, progress: Callable[[Epoch
         bin=bin_rows,
         missing=options.missing,
         horizon=options.horizon,
+        statistics=preprocess.statistics,
+        logarithm=preprocess.logarithm,
+        prior=preprocess.prior,
         provenance={
             "recordings": [recording.name for recording in recordings],
-            **{f"option_{name}": value for name, value in msgspec.structs.asdict(options).items()},
+            **{f"option_{name}": value for name, value in msgspec.to_builtins(options).items()},
             "training_rows": int(data.train.sum()),
             "validation_rows": int(data.validation.sum()),
             "validation_r2": round(best.validation_r2, 6),
             "best_epoch": best.number,
         },
     )
-    none = np.empty((0, architecture.inputs), np.float32), np.empty((0, architecture.outputs), np.float32)
+    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
     model = Model(card, weights, preprocess.mean, preprocess.std, *none)
     golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
     return Fitted(with_golden(model, golden), history, best.number)
+
+
+def _unscaled(first: Recording, options: Options, bin_rows: int) -> Preprocess:
+    """The preprocessing, before mean and deviation of its features are known.
+
+    Raises:
+        ConfigError: A policy that needs what these features do not tell.
+    """
+    if options.missing == "mean" and (options.logarithm or options.statistics[0] != "sum"):
+        raise ConfigError(
+            "missing: expected hold, zero or fail where features are no sums of samples, got mean"
+        )
+    return Preprocess.unscaled(
+        first.x.shape[1],
+        bin_rows,
+        options.missing,
+        options.statistics,
+        logarithm=options.logarithm,
+        prior=round(options.prior_s * first.rate_hz),
+    )
 
 
 class _Run:

@@ -6,13 +6,14 @@ A window takes every bin-th row: the bins of one phase. It starts at any row, so
 
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from stream_rnn.errors import RecordingError
 from stream_rnn.kernels._jit import hot
 from stream_rnn.kernels.vector import integer
-from stream_rnn.preprocess import BIN, Missing, Preprocess, preprocess_step
+from stream_rnn.preprocess import BIN, Preprocess, preprocess_step
 from stream_rnn.recordings.table import Recording, Span
 from stream_rnn.sample import F32, I64
 
@@ -43,9 +44,9 @@ def preprocess_run(stage: F32, xs: F32, window: F32, features: F32) -> None:
 
     Args:
         stage: Of the preprocessing.
-        xs: Samples, (T, D).
-        window: The last samples, (bin D,). Overwritten.
-        features: z-scored sums, (T, D). Overwritten.
+        xs: Samples, (T, C).
+        window: The last samples and what else a stream keeps. Overwritten.
+        features: What the network gets, (T, inputs). Overwritten.
     """
     size = integer(stage, BIN)
     for t in range(xs.shape[0]):
@@ -110,32 +111,43 @@ def _split(rows: Rows, share: float) -> tuple[Rows, Rows]:
     return rows & ~validation, validation
 
 
-def scale(data: Data, bin_rows: int, missing: Missing) -> Preprocess:
-    """The preprocessing of these data: mean and deviation of each binned feature over the training rows."""
+def scale(data: Data, preprocess: Preprocess) -> Preprocess:
+    """The same preprocessing with mean and deviation of each feature over the training rows.
+
+    Args:
+        data: All rows.
+        preprocess: What to compute; only the lengths of its mean and deviation count.
+    """
+    bin_rows = preprocess.bin
     whole = data.train.copy()
     for span in data.spans:
         whole[span.start : span.start + bin_rows - 1] = False  # their bins are not full
-    finite = np.where(np.isfinite(data.x), data.x, np.nan)[whole]
-    counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
-    centre = (bin_rows * np.nansum(finite, axis=0, dtype=np.float64) / counts).astype(np.float32)
-    rough = Preprocess(bin_rows, missing, centre, np.ones_like(centre))
-    sums = features(rough, data)[whole].astype(np.float64)
-    mean = (centre + sums.mean(axis=0)).astype(np.float32)
-    return Preprocess(bin_rows, missing, mean, sums.std(axis=0).astype(np.float32))
+    centre = np.zeros_like(preprocess.mean)
+    if preprocess.plain:  # float32 would lose digits of sums far from 0
+        finite = np.where(np.isfinite(data.x), data.x, np.nan)[whole]
+        counts = np.maximum(np.isfinite(finite).sum(axis=0), 1)
+        centre = (bin_rows * np.nansum(finite, axis=0, dtype=np.float64) / counts).astype(np.float32)
+    rough = msgspec.structs.replace(
+        preprocess, mean=centre, std=np.ones_like(centre), logarithm=False, prior=0
+    )
+    values = features(rough, data)[whole].astype(np.float64)
+    if preprocess.logarithm:
+        values = np.log(values, out=np.full_like(values, np.nan), where=values > 0)
+        values[:, np.isnan(values).all(axis=0)] = 0.0  # a silent channel: constant
+    mean = (centre + np.nanmean(values, axis=0)).astype(np.float32)
+    return msgspec.structs.replace(preprocess, mean=mean, std=np.nanstd(values, axis=0).astype(np.float32))
 
 
 def features(preprocess: Preprocess, data: Data) -> F32:
-    """Features of every row, (N, D). Under the policy `fail` a value is held here: training needs one."""
-    values = np.empty_like(data.x)
-    held = (
-        preprocess
-        if preprocess.missing != "fail"
-        else Preprocess(preprocess.bin, "hold", preprocess.mean, preprocess.std)
-    )
+    """What a network gets of every row, (N, inputs). Under `fail` a value is held: training needs one."""
+    held = preprocess
+    if preprocess.missing == "fail":
+        held = msgspec.structs.replace(preprocess, missing="hold")
+    values = np.empty((len(data.x), held.inputs), dtype=np.float32)
     for span in data.spans:
         rows = slice(span.start, span.stop)
         xs = np.ascontiguousarray(data.x[rows])
-        window = np.zeros(held.bin * held.width, dtype=np.float32)
+        window = np.zeros(held.bin * held.width + held.kept, dtype=np.float32)
         preprocess_run(held.stage(), xs, window, values[rows])
     return values
 
