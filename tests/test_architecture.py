@@ -31,6 +31,7 @@ ROWS = (
     ("memory",),
     ("model",),
     ("preprocess",),
+    ("features",),
     ("kernels",),
     ("sample", "errors", "demo"),
 )
@@ -39,6 +40,7 @@ HEIGHT = {room: -row for row, rooms in enumerate(ROWS) for room in rooms}
 
 PURE = {
     "kernels",
+    "features",
     "model",
     "memory",
     "preprocess",
