@@ -84,12 +84,12 @@ class Verbs:
         return {"stream": session.stream, "seq": session.last_seq}
 
     def _pause(self, command: Command) -> dict[str, Any]:
-        self._pipeline.pause(_chosen(command))
-        return {"paused": self._pipeline.paused}
+        self._pipeline.pauses.pause(_chosen(command))
+        return {"paused": self._pipeline.pauses.names}
 
     def _resume(self, command: Command) -> dict[str, Any]:
-        self._pipeline.resume(_chosen(command))
-        return {"paused": self._pipeline.paused}
+        self._pipeline.pauses.resume(_chosen(command))
+        return {"paused": self._pipeline.pauses.names}
 
     def _latency(self, _: Command) -> dict[str, Any]:
         groups = self._pipeline.latency.groups
