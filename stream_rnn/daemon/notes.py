@@ -1,4 +1,4 @@
-"""What a recording is told of each stream: its samples, and the states that they can be stepped from again."""
+"""What a recording is told of each stream: its samples, and states from which they can be stepped again."""
 
 import time
 from typing import TYPE_CHECKING
