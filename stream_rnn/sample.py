@@ -1,7 +1,8 @@
-"""Sample and Prediction: the frozen values that travel. They know no encoding and no network."""
+"""Sample and Prediction, alone or as rows: the frozen values that travel. No encoding, no network."""
 
 import enum
-from typing import TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -66,3 +67,55 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     t_source_ns: int | None = None
     t_received_ns: int = 0
     t_stepped_ns: int = 0
+
+
+NONE = -1
+"""In the place of a seq or a time that a sample does not have."""
+
+
+class Rows(NamedTuple):
+    """Samples, a row each.
+
+    Attributes:
+        streams: Keys of their streams.
+        seqs: The producer's numbers, or NONE, (N,).
+        times: Source times, epoch nanoseconds, or NONE, (N,).
+        X: Features, (N, D).
+    """
+
+    streams: Sequence[str]
+    seqs: I64
+    times: I64
+    X: F32
+
+    def samples(self) -> list[Sample]:
+        """The same, one by one."""
+        rows = zip(self.streams, self.seqs.tolist(), self.times.tolist(), self.X, strict=True)
+        return [
+            Sample(stream, None if seq == NONE else seq, None if t_ns == NONE else t_ns, x)
+            for stream, seq, t_ns, x in rows
+        ]
+
+
+class Steps(NamedTuple):
+    """What the steps of rows said that had nothing out of the ordinary to tell: no flags, nothing missed.
+
+    Attributes:
+        streams: Keys of their streams.
+        seqs: Numbers of the samples.
+        times: Source times, epoch nanoseconds, or NONE.
+        Y: Outputs, (N, K).
+        session: As of `Prediction`.
+        model: Likewise.
+        t_received_ns: When each one's bytes arrived, epoch nanoseconds.
+        t_stepped_ns: When the last step was done.
+    """
+
+    streams: Sequence[str]
+    seqs: list[int]
+    times: list[int]
+    Y: F32
+    session: str
+    model: str
+    t_received_ns: list[int]
+    t_stepped_ns: int

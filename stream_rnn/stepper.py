@@ -7,7 +7,7 @@ import numpy as np
 
 from stream_rnn.kernels import network
 from stream_rnn.kernels._jit import hot, part
-from stream_rnn.kernels.batch import A_AT, BLOCK, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
+from stream_rnn.kernels.batch import A_AT, BLOCK, ENDS_AT, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
 from stream_rnn.kernels.plan import arrays, state_size
@@ -205,12 +205,13 @@ def advance_many(
     first = stepped = 0 * N  # no constant: numba would compile `_give` once more for it
     while first < N:
         ticket = integer(engine, LAST_TICKET) + 1
-        set_integer(engine, LAST_TICKET, ticket)
-        M, i = 0, first
+        M, waves, i = 0, 0, first
         while i < N and M < BLOCK:
             at = places[i]
-            if integer(memory, at + PASS) == ticket:
-                break  # a stream's second sample waits for the next pass
+            if integer(memory, at + PASS) == ticket:  # a stream's second sample waits for the next wave
+                set_integer(batch, ENDS_AT + 2 * waves, M)
+                waves += 1
+                ticket += 1
             number = _expected(memory, at, seqs[i])
             if number == ALONE:
                 outcomes[i] = ALONE
@@ -226,7 +227,9 @@ def advance_many(
                     set_integer(memory, at + PASS, ticket)
                     M += 1
             i += 1
-        step_batch(engine, batch, M, memory)
+        set_integer(batch, ENDS_AT + 2 * waves, M)
+        set_integer(engine, LAST_TICKET, ticket)
+        step_batch(engine, batch, M, waves + 1, memory)
         _give(batch, first, i, Y, outcomes)
         first = i
         stepped += M

@@ -73,7 +73,7 @@ async def told(**sections: dict[str, Any]) -> AsyncIterator[Told]:
     daemon = Daemon(config, Predictor(FIRST), lambda *_: None, lambda: (config, Predictor(here[0].model)))
     transport = MemoryTransport()
     daemon.add("memory", Source(transport, "json", transport))
-    daemon.pipeline.recorder = daemon._new_recorder(again=False)
+    daemon.pipeline.notes.recorder = daemon._new_recorder(again=False)
     # only what is in memory is served: the config's own ways in are not made
     daemon._make_sources = lambda: None  # type: ignore[method-assign]
     here.append(Told(daemon, transport))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stream_rnn.latency.hgrm import hgrm
 from stream_rnn.latency.histogram import BATCH, MAX_NS, Counted, Histogram
-from stream_rnn.latency.stages import Latency
+from stream_rnn.latency.stages import Latency, Taken
 
 
 def filled(values: list[int]) -> Histogram:
@@ -113,3 +113,18 @@ def test_interval_begins_anew_and_the_whole_goes_on() -> None:
         assert latency.roll().stages["step"].count == 1
     assert latency.whole().stages["step"].count == 3
     assert latency.roll().stages == {}
+
+
+@pytest.mark.parametrize("patterns", [(), ("left-*",)])
+def test_ways_are_counted_each_for_itself_or_together(patterns: tuple[str, ...]) -> None:
+    latency = Latency(patterns)
+    latency.took(Taken("left-hand", 1000, 3000, 8000, 9000))
+    latency.took_together(["left-hand", "foot"], [1000, 2000], 3000, 7000, 9000)
+    latency.took_together([], [], 0, 0, 0)
+    times = latency.roll()
+    assert {name: (stage.count, stage.mean_us) for name, stage in times.stages.items()} == {
+        "queue": (3, 1.667),
+        "step": (3, 3.0),
+        "total": (3, 7.667),
+    }
+    assert [stages["step"].count for stages in times.groups.values()] == ([2, 1] if patterns else [])

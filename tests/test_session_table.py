@@ -16,7 +16,7 @@ from stream_rnn.errors import CountedError, WireError
 from stream_rnn.model.architecture import Layer
 from stream_rnn.predictor import Predictor
 from stream_rnn.preprocess import Missing
-from stream_rnn.sample import F32, Flag, Prediction, Sample
+from stream_rnn.sample import F32, NONE, Flag, Prediction, Rows, Sample, Steps
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.table import Sessions
 from stream_rnn.session.together import ROOM, Answer
@@ -122,6 +122,48 @@ def test_what_came_together_is_fed_as_if_it_came_alone(
         assert kept(together) == kept(alone)
         for session in itertools.chain(together, alone) if ahead else ():
             session.prepare()
+
+
+def rows_of(samples: list[Sample]) -> Rows:
+    seqs = np.array([NONE if sample.seq is None else sample.seq for sample in samples])
+    times = np.array([NONE if sample.t_ns is None else sample.t_ns for sample in samples])
+    X: F32 = np.stack([sample.x for sample in samples])
+    return Rows([sample.stream for sample in samples], seqs, times, X)
+
+
+def one_by_one(steps: Steps | list[Answer]) -> list[Answer]:
+    if not isinstance(steps, Steps):
+        return steps
+    columns = zip(steps.streams, steps.seqs, steps.Y, steps.times, steps.t_received_ns, strict=True)
+    fixed = steps.session, steps.model
+    return [
+        [Prediction(a, seq, *fixed, y, Flag(0), 0, None if t == NONE else t, received, steps.t_stepped_ns)]
+        for a, seq, y, t, received in columns
+    ]
+
+
+@given(came=batches, rule=rules, missing=policies, bin_samples=st.sampled_from([1, 3]), narrow=st.booleans())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_rows_are_fed_as_if_their_samples_came_alone(
+    came: list[list[Came | None]], rule: Rules, missing: Missing, bin_samples: int, *, narrow: bool
+) -> None:
+    predictor, width = predictor_of(missing, bin_samples), 4 if narrow else 5
+    together, alone = table(rule, MOST, predictor), table(rule, MOST, predictor)
+    for now, batch in enumerate(samples_of(came)):
+        samples = [one for one in batch if isinstance(one, Sample) and len(one.x) == width]
+        if not samples:
+            continue
+        got = one_by_one(together.feed_rows(rows_of(samples), list(range(len(samples))), now, clock))
+        expected = [alone.feed([one], [i], now, clock)[0] for i, one in enumerate(samples)]
+        assert list(map(told, got)) == list(map(told, expected))
+        assert kept(together) == kept(alone)
+
+
+def test_rows_in_order_are_answered_as_a_table() -> None:
+    sessions = table()
+    for seq in range(2):
+        steps = sessions.feed_rows(rows_of([Sample(s, seq, None, XS[seq]) for s in "ab"]), [0, 0], 0, clock)
+        assert isinstance(steps, Steps) == (seq > 0)
 
 
 @given(came=batches, rule=rules, cut=st.integers(0, 8))

@@ -88,6 +88,20 @@ def test_batches_single_steps_and_preparations_may_alternate(
         predictor.reset()
 
 
+@pytest.mark.parametrize("S", [1, 2, 7])
+@pytest.mark.parametrize("missing", ["mean", "fail"])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_streams_that_come_again_in_a_batch_take_turns(cell: str, missing: Missing, S: int) -> None:
+    predictor, rng, N = predictor_of(cell, 2, missing), np.random.default_rng(S), 230
+    X, which, memories = holed(rng, N, INPUTS), rng.integers(0, S, N), Memories(predictor.shape, S)
+    places = np.array([memories.take() for _ in range(S)])
+    Y, _ = many(predictor, memories.data, places[which], X)
+    for s in range(S):
+        assert bits(Y[which == s]) == bits(predictor.run(X[which == s], "alone"))
+        assert memories.of(int(places[s])).to_bytes() == predictor.state("alone")
+        predictor.reset()
+
+
 @pytest.mark.parametrize("missing", ["hold", "mean", "zero", "fail"])
 @pytest.mark.parametrize("bin_samples", [1, 3])
 def test_batch_tells_the_outcomes_of_single_steps(bin_samples: int, missing: Missing) -> None:

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stream_rnn.errors import WireError
-from stream_rnn.sample import F32, Flag, Prediction, Sample
+from stream_rnn.sample import F32, NONE, Flag, Prediction, Sample, Steps
 from stream_rnn.wire import CODECS, WireName
 from stream_rnn.wire.frame import HEADER
+from stream_rnn.wire.rows import ROWS
 
 NAMED: list[WireName] = ["json", "msgpack"]
 NUMBERED: list[WireName] = ["json", "msgpack", "frame"]
@@ -250,3 +251,63 @@ def test_frame_header_is_the_documented_one() -> None:
         struct.pack("<2sBBHHIqq", b"sr", 1, 1, 0, 1, 3, 1, 2) + b"a\0\0\0" + struct.pack("<3f", 1, 1, 1)
         == FRAME
     )
+
+
+def many(key: str, *numbers: tuple[int | None, int | None]) -> list[Sample]:
+    xs: F32 = np.random.default_rng(3).standard_normal((len(numbers), 5)).astype(np.float32)
+    return [Sample(key, seq, t_ns, x) for (seq, t_ns), x in zip(numbers, xs, strict=True)]
+
+
+@pytest.mark.parametrize("wire", ROWS)
+@pytest.mark.parametrize("key", ["", "a", "left-hand", "ä"])
+def test_rows_are_the_samples_one_by_one(wire: WireName, key: str) -> None:
+    samples = many(key, (None, None), (0, 1), (2**63 - 1, 2**63 - 1), (7, None))
+    payloads = [CODECS[wire].encode_sample(sample) for sample in samples]
+    streams = [f"topic {i}" for i in range(len(payloads))]
+    rows = ROWS[wire].decode(payloads, streams)
+    assert rows is not None
+    one_by_one = [CODECS[wire].decode_samples(p, s).pop() for p, s in zip(payloads, streams, strict=True)]
+    for got, sample in zip(rows.samples(), one_by_one, strict=True):
+        assert (got.stream, got.seq, got.t_ns) == (sample.stream, sample.seq, sample.t_ns)
+        assert same_bits(got.x, sample.x)
+
+
+@pytest.mark.parametrize("wire", ROWS)
+def test_payloads_of_two_lengths_are_no_rows(wire: WireName) -> None:
+    payloads = [
+        CODECS[wire].encode_sample(Sample("", None, None, x))
+        for x in (np.ones(2, np.float32), np.ones(3, np.float32))
+    ]
+    assert ROWS[wire].decode(payloads, ["a", "a"]) is None
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0" * 7])
+def test_what_is_no_float32_is_no_rows(payload: bytes) -> None:
+    assert ROWS["f32"].decode([payload, payload], ["a", "a"]) is None
+
+
+@pytest.mark.parametrize("row", [0, 1])
+@pytest.mark.parametrize("at", range(HEADER.size + 4))
+def test_one_frame_of_another_form_makes_all_no_rows(row: int, at: int) -> None:
+    payloads = [bytearray(CODECS["frame"].encode_sample(sample)) for sample in many("abcd", (1, 2), (3, 4))]
+    payloads[row][at] ^= 0x80
+    frames = [bytes(payload) for payload in payloads]
+    rows = ROWS["frame"].decode(frames, ["", ""])
+    free = at in range(12, 19) or at in range(20, 27)  # a number, and not its sign
+    assert (rows is not None) == free
+
+
+@pytest.mark.parametrize("wire", ROWS)
+def test_rows_are_answered_with_the_bytes_of_each_prediction(wire: WireName) -> None:
+    y: F32 = np.random.default_rng(4).standard_normal((3, 2)).astype(np.float32)
+    steps = Steps(
+        ["a", "left-hand", "ä"], [1, 2**63 - 1, 0], [NONE, 5, 0], y, "s" * 12, "m" * 12, [6, 7, 8], 9
+    )
+    columns = zip(steps.streams, steps.seqs, steps.times, y, steps.t_received_ns, strict=True)
+    predictions = [
+        Prediction(
+            stream, seq, "s" * 12, "m" * 12, y, Flag(0), 0, None if t_ns == NONE else t_ns, received, 9
+        )
+        for stream, seq, t_ns, y, received in columns
+    ]
+    assert ROWS[wire].encode(steps, 10) == [CODECS[wire].encode_prediction(p, 10) for p in predictions]

@@ -85,7 +85,7 @@ class Daemon:
             ConfigError: The recording exists already, or cannot be written.
         """
         self._make_sources()
-        self.pipeline.recorder = self._new_recorder(again=False)
+        self.pipeline.notes.recorder = self._new_recorder(again=False)
 
     def _make_sources(self) -> None:
         topic = self._config.daemon.topic
@@ -134,8 +134,8 @@ class Daemon:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
-            if self.pipeline.recorder is not None:
-                self.pipeline.recorder.close()
+            if self.pipeline.notes.recorder is not None:
+                self.pipeline.notes.recorder.close()
             for number in signals:
                 loop.remove_signal_handler(number)
 
@@ -187,13 +187,13 @@ class Daemon:
         gone |= {n for n in (COMMAND_SOCKET, HTTP) if getattr(before, n) != getattr(config, n)}
         await self._serving.close([*gone, RECORDING])
         self.sources = {name: source for name, source in self.sources.items() if name not in gone}
-        if self.pipeline.recorder is not None:
-            self.pipeline.recorder.close()
+        if self.pipeline.notes.recorder is not None:
+            self.pipeline.notes.recorder.close()
         self.pipeline.adopt(config, predictor)
         try:
-            self.pipeline.recorder = self._new_recorder(again=True)
+            self.pipeline.notes.recorder = self._new_recorder(again=True)
         except ConfigError as error:
-            self.pipeline.recorder = None
+            self.pipeline.notes.recorder = None
             self.happened("recording_failed", str(error))
         self._events = self._new_events()
         self._commands = self._new_commands()
@@ -217,8 +217,8 @@ class Daemon:
         if (http := self._config.http) is not None and HTTP not in serving:
             endpoint = self._new_endpoint(http)
             serving.begin(HTTP, endpoint.serve(), endpoint.ready, lenient=lenient)
-        if self.pipeline.recorder is not None:
-            serving.begin(RECORDING, self.pipeline.recorder.run(), None, lenient=False)
+        if self.pipeline.notes.recorder is not None:
+            serving.begin(RECORDING, self.pipeline.notes.recorder.run(), None, lenient=False)
 
     async def _serve_source(self, source: Source) -> None:
         """Open one way in; one that answers to the broker, once the broker can be reached."""
@@ -282,8 +282,8 @@ class Daemon:
 
     def _tell_event(self, event: bytes) -> None:
         self._publish("events", event)
-        if self.pipeline.recorder is not None:
-            self.pipeline.recorder.event(event, time.time_ns())
+        if self.pipeline.notes.recorder is not None:
+            self.pipeline.notes.recorder.event(event, time.time_ns())
 
     def status(self) -> dict[str, Any]:
         """The numbers of now."""

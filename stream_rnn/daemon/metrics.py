@@ -42,11 +42,11 @@ class Metrics:
             "predictions": pipeline.published,
             "samples": totals,
             "refused": dict(pipeline.refused),
-            "declined": pipeline.declined,
-            "paused": pipeline.paused,
+            "declined": pipeline.pauses.declined,
+            "paused": pipeline.pauses.names,
             "dropped": pipeline.dropped,
             "waiting": pipeline.waiting,
-            "unrecorded": pipeline.unrecorded,
+            "unrecorded": pipeline.notes.unrecorded,
             "ahead": pipeline.ahead.counters if pipeline.ahead is not None else {},
             "transports": {
                 name: {"up": source.transport.up, **source.transport.counters}

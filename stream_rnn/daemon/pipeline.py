@@ -6,30 +6,30 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.ahead import Ahead
+from stream_rnn.daemon.notes import Notes
+from stream_rnn.daemon.pauses import Pauses
 from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
-from stream_rnn.latency.stages import Latency
+from stream_rnn.latency.stages import Latency, Taken
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import Prediction, Sample
+from stream_rnn.sample import NONE, Prediction, Sample, Steps
 from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
 from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec
-
-if TYPE_CHECKING:
-    from stream_rnn.recordings.recorder import Recorder
+from stream_rnn.wire.rows import ROWS, RowCodec
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
-FEW = 6  # fewer samples are stepped one by one: to gather them would cost more than it saves
+FEW = 7  # fewer samples are stepped one by one: to gather them would cost more than it saves
 
 
 class Happened(Protocol):
@@ -52,7 +52,8 @@ class Pipeline:
         sessions: One for each stream.
         refused: Samples that cannot be stepped, by reason.
         published: Predictions made.
-        declined: Samples not stepped because their stream was paused.
+        pauses: Streams that are not stepped for a while.
+        notes: What a recording is told.
         latency: How long each stage takes.
         ahead: What makes ready for the next sample, or None.
     """
@@ -60,14 +61,12 @@ class Pipeline:
     def __init__(self, config: Config, predictor: Predictor, run_id: str, happened: Happened) -> None:
         self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams)
         self.refused: Counter[str] = Counter()
-        self.published = self.declined = 0
+        self.published = 0
+        self.pauses = Pauses()
         self.latency = Latency(config.latency.groups)
-        self._recorder: Recorder | None = None
-        self._unrecorded = 0
-        self._begun: set[str] = set()  # streams in the recording: each begins with its state
+        self.notes = Notes(config.recording)
         self._happened = happened
         self._config = config
-        self._all_paused, self._paused = False, set[str]()
         self._topic = f"{config.daemon.topic}/predictions/"
         self._inbox = _inbox(config)
         self._given_up = 0
@@ -83,6 +82,7 @@ class Pipeline:
         if config.latency != self._config.latency:
             self.latency = Latency(config.latency.groups)
         self._config, self._inbox = config, _inbox(config)
+        self.notes.settings = config.recording
         self._topic = f"{config.daemon.topic}/predictions/"
         self.sessions.adopt(predictor, config.stream, config.stream.max_streams)
 
@@ -97,26 +97,15 @@ class Pipeline:
             self.ahead.stop()
             self.ahead = None
 
-    @property
-    def recorder(self) -> "Recorder | None":
-        """Takes note of everything, or None."""
-        return self._recorder
-
-    @recorder.setter
-    def recorder(self, recorder: "Recorder | None") -> None:
-        self._unrecorded = self.unrecorded
-        self._recorder = recorder
-        self._begun.clear()
-
     def forget(self, stream: str) -> None:
         """Drop the session of a stream that ended."""
         self.sessions.drop(stream)
-        self._begun.discard(stream)
+        self.notes.begin_anew(stream)
 
     def evict_idle(self, before_ns: int) -> list[str]:
         """Forget the sessions last used before a monotonic time; return their keys."""
         evicted = self.sessions.evict_idle(before_ns)
-        self._begun.difference_update(evicted)
+        self.notes.begin_anew(*evicted)
         return evicted
 
     def reset(self, stream: str | None) -> list[str]:
@@ -125,7 +114,7 @@ class Pipeline:
         chosen = list(self.sessions) if stream is None else [session] if session is not None else []
         for session in chosen:
             session.reset()
-            self._begun.discard(session.stream)
+            self.notes.begin_anew(session.stream)
         return [session.stream for session in chosen]
 
     def restore(self, state: bytes) -> Session:
@@ -136,7 +125,7 @@ class Pipeline:
             SampleError: There are as many streams as may be.
         """
         session = self.sessions.restore(state, time.monotonic_ns())
-        self._begun.discard(session.stream)
+        self.notes.begin_anew(session.stream)
         return session
 
     @property
@@ -148,31 +137,6 @@ class Pipeline:
     def dropped(self) -> int:
         """Messages that the inbox gave up."""
         return self._given_up + (self._inbox.dropped if self._inbox is not None else 0)
-
-    @property
-    def unrecorded(self) -> int:
-        """Entries that no recording took."""
-        return self._unrecorded + (self._recorder.dropped if self._recorder is not None else 0)
-
-    @property
-    def paused(self) -> list[str]:
-        """Streams that are not stepped; `*` stands for all."""
-        return ["*"] if self._all_paused else sorted(self._paused)
-
-    def pause(self, stream: str | None) -> None:
-        """Decline the samples of one stream, or of all, from now on: counted, not stepped."""
-        if stream is None:
-            self._all_paused = True
-        else:
-            self._paused.add(stream)
-
-    def resume(self, stream: str | None) -> None:
-        """Step one stream again, or all of them."""
-        if stream is None:
-            self._all_paused = False
-            self._paused.clear()
-        else:
-            self._paused.discard(stream)
 
     def deliver_from(self, source: Source) -> Callable[[list[Message]], None]:
         """What a transport calls with everything that one read brought."""
@@ -207,27 +171,64 @@ class Pipeline:
             asyncio.get_running_loop().call_soon(self._drain_some)
 
     def _serve(self, source: Source, messages: list[Message]) -> None:
-        """Decode, step and answer messages that came together: those of different streams in one step."""
+        """Decode, step and answer messages that came together."""
         codec, t_began = CODECS[source.wire], time.monotonic_ns()
+        if len(messages) >= FEW and self.notes.recorder is None:
+            if not self._serve_rows(source, codec, messages, t_began):
+                self._serve_together(source, codec, messages, t_began)
+            return
+        for message in messages:
+            try:
+                samples = codec.decode_samples(message.payload, message.stream)
+            except CountedError as error:
+                self._refuse(source, message, error)
+                continue
+            if self.pauses.any:
+                samples = self.pauses.keep(samples)
+            for sample in samples:
+                self._serve_one(source, codec, sample, message, t_began)
+
+    def _serve_together(self, source: Source, codec: Codec, messages: list[Message], t_began: int) -> None:
+        """The samples of different streams in one step."""
         samples: list[Sample | CountedError] = []
         origins: list[Message] = []
         for message in messages:
+            decoded: list[Sample] | list[CountedError]
             try:
-                decoded = codec.decode_samples(message.payload, message.stream)
+                decoded = self.pauses.keep(codec.decode_samples(message.payload, message.stream))
             except CountedError as error:
-                samples.append(error)
-                origins.append(message)
-                continue
-            if self._all_paused or self._paused:
-                decoded = self._not_paused(decoded)
+                decoded = [error]
             samples += decoded
             origins += [message] * len(decoded)
-        if self._recorder is not None or len(samples) < FEW:
-            for sample, message in zip(samples, origins):  # noqa: B905 - asking for it takes a microsecond
-                self._serve_one(source, codec, sample, message, t_began)
-            return
         t_received = [message.t_received_ns for message in origins]
         answers = self.sessions.feed(samples, t_received, t_began, time.time_ns)
+        self._answer_all(source, codec, samples, origins, answers, t_began)
+
+    def _serve_rows(self, source: Source, codec: Codec, messages: list[Message], t_began: int) -> bool:
+        """`_serve` for payloads that can be read as rows; False, and nothing done, where they cannot."""
+        form = ROWS.get(source.wire)
+        if form is None or self.pauses.any:
+            return False
+        rows = form.decode([m.payload for m in messages], [m.stream for m in messages])
+        if rows is None:
+            return False
+        steps = self.sessions.feed_rows(rows, [m.t_received_ns for m in messages], t_began, time.time_ns)
+        if isinstance(steps, Steps):
+            self._answer_rows(source, form, steps, messages, t_began)
+        else:
+            self._answer_all(source, codec, rows.samples(), messages, steps, t_began)
+        return True
+
+    def _answer_all(
+        self,
+        source: Source,
+        codec: Codec,
+        samples: Sequence[Sample | CountedError],
+        origins: list[Message],
+        answers: list[Answer],
+        t_began: int,
+    ) -> None:
+        """Send the predictions of samples that were stepped together."""
         t_stepped = time.monotonic_ns()
         for message, answer in zip(origins, answers, strict=True):
             if isinstance(answer, CountedError):
@@ -235,94 +236,69 @@ class Pipeline:
             else:
                 for prediction in answer:
                     self._answer(source, codec, message, prediction)
-        self._measure_all(samples, origins, answers, t_began, t_stepped)
+        taken = [
+            (sample.stream, message.t_arrived_ns)
+            for sample, message, answer in zip(samples, origins, answers, strict=True)
+            if not isinstance(sample, CountedError) and not isinstance(answer, CountedError)
+        ]
+        streams, arrived = [stream for stream, _ in taken], [t_ns for _, t_ns in taken]
+        self.latency.took_together(streams, arrived, t_began, t_stepped, time.monotonic_ns())
+
+    def _answer_rows(
+        self, source: Source, form: RowCodec, steps: Steps, messages: list[Message], t_began: int
+    ) -> None:
+        """Send the predictions of rows that were all in order."""
+        t_stepped, t_published_ns = time.monotonic_ns(), time.time_ns()
+        payloads = form.encode(steps, t_published_ns)
+        self.published += len(payloads)
+        if source.publisher is not None:
+            publish, topic, qos = source.publisher.publish, self._topic, source.qos
+            for stream, payload in zip(steps.streams, payloads, strict=True):
+                publish(topic + stream, payload, qos=qos)
+        if source.replies:
+            for message, payload in zip(messages, payloads, strict=True):
+                if message.reply is not None:
+                    message.reply(payload)
+        for stream, t_ns in zip(steps.streams, steps.times, strict=True):
+            if t_ns != NONE:
+                self.latency.of(stream)["end_to_end"].record(t_published_ns - t_ns)
+        arrived = [message.t_arrived_ns for message in messages]
+        self.latency.took_together(steps.streams, arrived, t_began, t_stepped, time.monotonic_ns())
 
     def _serve_one(
-        self, source: Source, codec: Codec, sample: Sample | CountedError, message: Message, t_began: int
+        self, source: Source, codec: Codec, sample: Sample, message: Message, t_began: int
     ) -> None:
         """Step and answer one sample; a recording notes the state that it meets before it is stepped."""
-        recorder = self._recorder
+        recorded = self.notes.recorder is not None
         try:
-            if isinstance(sample, CountedError):
-                raise sample
             session = self.sessions.get(sample.stream, t_began)
-            if recorder is not None:
-                self._record_sample(recorder, session, sample, message.t_received_ns)
+            if recorded:
+                self.notes.sample(session, sample, message.t_received_ns)
             predictions = session.feed(sample, message.t_received_ns, time.time_ns)
         except CountedError as error:
             self._refuse(source, message, error)
             return
-        t_stepped = time.monotonic_ns()
+        t_stepped, arrived = time.monotonic_ns(), message.t_arrived_ns
         for prediction in predictions:
             self._answer(source, codec, message, prediction)
-        if recorder is not None:
-            self._record_state(recorder, session)
-        stages, t_arrived = self.latency.of(sample.stream), message.t_arrived_ns
-        stages["queue"].record(t_began - t_arrived)
-        stages["step"].record(t_stepped - t_began)
-        stages["total"].record(time.monotonic_ns() - t_arrived)
+        if recorded:
+            self.notes.state(session)
+        self.latency.took(Taken(sample.stream, arrived, t_began, t_stepped, time.monotonic_ns()))
         if self.ahead is not None:
-            self.ahead.took(session, codec, message.payload, t_arrived)
-
-    def _not_paused(self, samples: list[Sample]) -> list[Sample]:
-        """The samples that are stepped; the others are counted."""
-        stepped = [] if self._all_paused else [s for s in samples if s.stream not in self._paused]
-        self.declined += len(samples) - len(stepped)
-        return stepped
+            self.ahead.took(session, codec, message.payload, arrived)
 
     def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
         t_published_ns = time.time_ns()
         payload = codec.encode_prediction(prediction, t_published_ns)
         self.published += 1
-        if self._recorder is not None:
-            self._recorder.prediction(prediction, t_published_ns)
+        if self.notes.recorder is not None:
+            self.notes.recorder.prediction(prediction, t_published_ns)
         if source.publisher is not None:
             source.publisher.publish(self._topic + prediction.stream, payload, qos=source.qos)
         if source.replies and message.reply is not None:
             message.reply(payload)
         if prediction.t_source_ns is not None:
             self.latency.of(prediction.stream)["end_to_end"].record(t_published_ns - prediction.t_source_ns)
-
-    def _record_sample(
-        self, recorder: "Recorder", session: Session, sample: Sample, t_received_ns: int
-    ) -> None:
-        """Note a sample; before the first of a stream in this recording, the state that it meets."""
-        if session.stream not in self._begun:
-            self._begun.add(session.stream)
-            if session.last_seq >= 0:
-                recorder.state(
-                    session.stream, session.last_seq, session.to_bytes(), t_received_ns, start=True
-                )
-        recorder.sample(sample, t_received_ns)
-
-    def _record_state(self, recorder: "Recorder", session: Session) -> None:
-        """Note the state now and then: where a replay may start, and what tells where two runs part."""
-        assert self._config.recording is not None
-        every = self._config.recording.states_every
-        if every and session.stepped % every == 0:
-            recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
-
-    def _measure_all(
-        self,
-        samples: list[Sample | CountedError],
-        origins: list[Message],
-        answers: list[Answer],
-        t_began: int,
-        t_stepped: int,
-    ) -> None:
-        """Durations of what came together: each has its share of the step, all waited for the last."""
-        taken = [
-            (sample.stream, message.t_arrived_ns)
-            for sample, message, answer in zip(samples, origins, answers, strict=True)
-            if not isinstance(sample, CountedError) and not isinstance(answer, CountedError)
-        ]
-        if not taken:
-            return
-        t_done, step = time.monotonic_ns(), (t_stepped - t_began) // len(taken)
-        for stages, arrived in self.latency.by_group(taken):
-            stages["queue"].record_many([t_began - t for t in arrived])
-            stages["step"].record_many([step] * len(arrived))
-            stages["total"].record_many([t_done - t for t in arrived])
 
     def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
         """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""

@@ -63,7 +63,7 @@ class Verbs:
         return {"stream": stream, "seq": session.last_seq, "state": state}
 
     async def _record_all(self) -> dict[str, Any]:
-        recorder = self._pipeline.recorder
+        recorder = self._pipeline.notes.recorder
         if recorder is None:
             raise CommandError("expected a section [recording] to write all states into, got none")
         streams = [session.stream for session in self._pipeline.sessions]
@@ -84,12 +84,12 @@ class Verbs:
         return {"stream": session.stream, "seq": session.last_seq}
 
     def _pause(self, command: Command) -> dict[str, Any]:
-        self._pipeline.pause(_chosen(command))
-        return {"paused": self._pipeline.paused}
+        self._pipeline.pauses.pause(_chosen(command))
+        return {"paused": self._pipeline.pauses.names}
 
     def _resume(self, command: Command) -> dict[str, Any]:
-        self._pipeline.resume(_chosen(command))
-        return {"paused": self._pipeline.paused}
+        self._pipeline.pauses.resume(_chosen(command))
+        return {"paused": self._pipeline.pauses.names}
 
     def _latency(self, _: Command) -> dict[str, Any]:
         groups = self._pipeline.latency.groups

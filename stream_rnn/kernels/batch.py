@@ -1,7 +1,8 @@
 """One step of many streams at once, the same bits as one by one: each weight that is loaded serves several.
 
 The streams' states lie where they lie; what the products read and write stands row by row in a batch's own
-buffer.
+buffer. A stream that is there more than once has one sample in each *wave*: what a layer takes from below is
+summed over all rows at once, what it takes from its own past wave after wave.
 """
 
 import numpy as np
@@ -27,7 +28,7 @@ from stream_rnn.kernels.engine import (
 )
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
-from stream_rnn.kernels.packed import padded, product_rows
+from stream_rnn.kernels.packed import padded, product, product_rows
 from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
 from stream_rnn.kernels.plan import INPUTS as PLAN_INPUTS
 from stream_rnn.kernels.plan import UNITS as PLAN_UNITS
@@ -35,12 +36,14 @@ from stream_rnn.kernels.vector import LANES, integer
 from stream_rnn.sample import F32, I64
 
 BLOCK = 96
-"""Most streams of one pass: a multiple of the rows of every tile; its sums stay in the second-level cache."""
+"""Most samples of one pass: a multiple of the rows of every tile; its sums stay in the second-level cache."""
 
 X_AT, X_STRIDE, H_AT, H_STRIDE, A_AT, Q_AT, STRIDE = range(0, 14, 2)
 """Fields of a batch: inputs of the layer, h of the layer, its sums a and q; each a row a stream."""
 PLACES_AT = 16
 """Behind the fields: where each stream's state starts, int64."""
+ENDS_AT = PLACES_AT + 2 * BLOCK
+"""Behind those: where each wave ends, int64."""
 
 
 def make_batch(plan: I64) -> F32:
@@ -52,7 +55,7 @@ def make_batch(plan: I64) -> F32:
     inputs = _whole(int(max(plan[:, PLAN_INPUTS].max(), plan[:-1, PLAN_UNITS].max())))
     units = _whole(int(plan[:, PLAN_UNITS].max()) + LANES)
     sums = _whole(4 * int(plan[:, PLAN_UNITS].max()) + 2 * LANES)
-    x_at = PLACES_AT + 2 * BLOCK
+    x_at = ENDS_AT + 2 * BLOCK
     h_at = x_at + BLOCK * inputs
     a_at = h_at + BLOCK * units
     q_at = a_at + BLOCK * sums
@@ -67,14 +70,15 @@ def _whole(size: int) -> int:
 
 
 @part
-def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
-    """Advance M streams by one sample each; the outputs are left in the batch's sums a.
+def step_batch(engine: F32, batch: F32, M: int, waves: int, states: F32) -> None:
+    """Advance streams by M samples; the outputs are left in the batch's sums a.
 
     Args:
         engine: As made by `make_engine`.
-        batch: As made by `make_batch`, with the features of M <= BLOCK streams in its rows X and the index of
-            each one's state in its places. Its scratch is overwritten.
-        M: Number of streams.
+        batch: As made by `make_batch`, with the features of M <= BLOCK samples in its rows X, the index of
+            each one's state in its places, and the end of each wave. Its scratch is overwritten.
+        M: Number of samples.
+        waves: Number of waves; no state is twice in one.
         states: Holds the states. Overwritten.
     """
     layers = integer(engine, LAYERS)
@@ -85,9 +89,12 @@ def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
         D, N = integer(engine, row + INPUTS), integer(engine, row + SUMS)
         b, w = integer(engine, row + B), integer(engine, row + W)
         product_rows(batch, a_at, stride, engine, b, 0, batch, x_at, x_stride, engine, w, M, D, N)
-        if layer < layers:
-            _recur(engine, batch, row, M, states)
-            _update(engine, batch, row, M, states)
+        first = 0
+        for wave in range(waves if layer < layers else 0):
+            end = integer(batch, ENDS_AT + 2 * wave)
+            _recur(engine, batch, row, first, end, states)
+            _update(engine, batch, row, first, end, states)
+            first = end
     row = row_of(layers)
     K, code = integer(engine, row + UNITS), integer(engine, row + ACTIVATION)
     for m in range(M):
@@ -96,35 +103,40 @@ def step_batch(engine: F32, batch: F32, M: int, states: F32) -> None:
 
 
 @part
-def _recur(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
-    """q = h U of one layer, for every stream."""
+def _recur(engine: F32, batch: F32, row: int, first: int, end: int, states: F32) -> None:
+    """q = h U of one layer, for the samples of one wave."""
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
     q_at, stride = integer(batch, Q_AT), integer(batch, STRIDE)
     H, N = integer(engine, row + UNITS), integer(engine, row + RECURRENT_SUMS)
     b, w = integer(engine, row + B_U), integer(engine, row + U)
-    for m in range(M):
+    if end - first == 1:
+        at = integer(batch, PLACES_AT + 2 * first) + integer(engine, row + STATE_AT)
+        product(batch, q_at + first * stride, engine, b, states, at, engine, w, H, N)
+        return
+    for m in range(first, end):
         at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
         to = h_at + m * h_stride
         for j in range(H):
             batch[to + j] = states[at + j]
-    product_rows(batch, q_at, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
+    q, h = q_at + first * stride, h_at + first * h_stride
+    product_rows(batch, q, stride, engine, b, 0, batch, h, h_stride, engine, w, end - first, H, N)
 
 
 @part
-def _update(engine: F32, batch: F32, row: int, M: int, states: F32) -> None:
-    """h and c of one layer, for every stream; h becomes the next layer's input."""
+def _update(engine: F32, batch: F32, row: int, first: int, end: int, states: F32) -> None:
+    """h and c of one layer, for the samples of one wave; h becomes the next layer's input."""
     kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)
     x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
     a_at, q_at, stride = integer(batch, A_AT), integer(batch, Q_AT), integer(batch, STRIDE)
     if kind == GRU_RESET_BEFORE:
-        for m in range(M):
+        for m in range(first, end):
             at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
             gru_reset(batch, a_at + m * stride, q_at + m * stride, h_at + m * h_stride, states, at, H)
         b, w, N = integer(engine, row + B_U), integer(engine, row + U_N), padded(H)
-        q_n = q_at + 2 * H
-        product_rows(batch, q_n, stride, engine, b, 0, batch, h_at, h_stride, engine, w, M, H, N)
-    for m in range(M):
+        q_n, h = q_at + first * stride + 2 * H, h_at + first * h_stride
+        product_rows(batch, q_n, stride, engine, b, 0, batch, h, h_stride, engine, w, end - first, H, N)
+    for m in range(first, end):
         at = integer(batch, PLACES_AT + 2 * m) + integer(engine, row + STATE_AT)
         a, q = a_at + m * stride, q_at + m * stride
         if kind == LSTM:

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from stream_rnn.latency.histogram import Histogram, Summary
+from stream_rnn.latency.histogram import BATCH, Histogram, Summary
 
 STAGES = {
     "queue": "from the arrival of the bytes to decoding",
@@ -38,6 +38,24 @@ class Times(msgspec.Struct, frozen=True):
     step_s: float
 
 
+class Taken(msgspec.Struct, frozen=True, gc=False):
+    """Monotonic nanoseconds of one sample's way.
+
+    Attributes:
+        stream: Key of its stream.
+        arrived: Its bytes came.
+        began: They were taken up.
+        stepped: Its step was done.
+        done: Its prediction was handed over.
+    """
+
+    stream: str
+    arrived: int
+    began: int
+    stepped: int
+    done: int
+
+
 class Latency:
     """How long the samples of each group of streams took.
 
@@ -53,6 +71,33 @@ class Latency:
         self._interval = {name: _stages() for name in names}
         self._whole = {name: _stages() for name in names}
         self._known: dict[str, Stages] = {}
+        self._taken: list[Taken] = []  # counted in batches: appending is what the hot path pays
+
+    def took(self, times: Taken) -> None:
+        """Record one sample's way."""
+        self._taken.append(times)
+        if len(self._taken) >= BATCH:
+            self._count()
+
+    def took_together(
+        self, streams: Sequence[str], arrived: Sequence[int], began: int, stepped: int, done: int
+    ) -> None:
+        """Record the ways of samples stepped in one call: each has its share, all waited for the last.
+
+        Args:
+            streams: Keys of their streams.
+            arrived: When the bytes of each came.
+            began: As of `Taken`.
+            stepped: Likewise.
+            done: Likewise.
+        """
+        if not arrived:
+            return
+        step = (stepped - began) // len(arrived)
+        for stages, came in self._by_group(streams, arrived):
+            stages["queue"].record_many([began - t for t in came])
+            stages["step"].record_many([step] * len(came))
+            stages["total"].record_many([done - t for t in came])
 
     def of(self, stream: str) -> Stages:
         """The histograms that a stream's durations are recorded in."""
@@ -64,19 +109,31 @@ class Latency:
             stages = self._known[stream] = self._interval[group]
         return stages
 
-    def by_group(self, taken: Sequence[tuple[str, int]]) -> Iterator[tuple[Stages, list[int]]]:
-        """Sort (stream, number) pairs by the histograms that a stream's durations are recorded in."""
+    def _count(self) -> None:
+        """Sort what was taken into the histograms."""
+        taken, self._taken = self._taken, []
+        for times in taken:
+            stages = self.of(times.stream)
+            stages["queue"].record(times.began - times.arrived)
+            stages["step"].record(times.stepped - times.began)
+            stages["total"].record(times.done - times.arrived)
+
+    def _by_group(
+        self, streams: Sequence[str], numbers: Sequence[int]
+    ) -> Iterator[tuple[Stages, Sequence[int]]]:
+        """Sort a number of each stream by the histograms that its durations are recorded in."""
         if not self._patterns:
-            yield self._interval[self._rest], [number for _, number in taken]
+            yield self._interval[self._rest], numbers
             return
         groups: dict[int, tuple[Stages, list[int]]] = {}
-        for stream, number in taken:
+        for stream, number in zip(streams, numbers, strict=True):
             stages = self.of(stream)
             groups.setdefault(id(stages), (stages, []))[1].append(number)
         yield from groups.values()
 
     def roll(self) -> Times:
         """What the interval that ends now took; the next one begins."""
+        self._count()
         times = self._times(self._interval)
         for group, stages in self._interval.items():
             for stage, histogram in stages.items():

@@ -20,7 +20,7 @@ from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.kept import Kept
 from stream_rnn.session.shared import Shared, Unusual
 from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
-from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED
+from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED, advance
 
 Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
@@ -56,12 +56,12 @@ class Session(Kept):
         """
         shared, x = self._shared, sample.x
         predictor, memories = shared.predictor, shared.memories
-        y = np.empty(predictor.outputs, F32_DTYPE)
+        y, at = np.empty(predictor.outputs, F32_DTYPE), self.row * memories.stride
         seq = NO_SEQ if sample.seq is None else sample.seq
         time = NO_TIME if sample.t_ns is None else sample.t_ns
         outcome = ALONE
         if seq <= MAX_SEQ:
-            outcome = predictor.advance(memories.data, self.row * memories.stride, x, y, seq, time)
+            outcome = advance(predictor.stepper, memories.data, at, x, y, seq, time)
         if outcome == ALONE:
             return self._look(sample, t_received_ns, clock)
         t_stepped_ns = clock()
@@ -70,7 +70,7 @@ class Session(Kept):
             flags = self.note(outcome, x)
         if outcome == 0 or not outcome & Outcome.FAILED:
             shared.totals.stepped += 1
-        number = self.last_seq if seq == NO_SEQ else seq
+        number = memories.get(at, LAST_SEQ) if seq == NO_SEQ else seq
         return self.answer(sample, number, y, flags, 0, t_received_ns, t_stepped_ns)
 
     def _look(self, sample: Sample, t_received_ns: int, clock: Clock) -> list[Prediction]:

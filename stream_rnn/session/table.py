@@ -7,7 +7,7 @@ import numpy as np
 from stream_rnn.errors import CountedError, SampleError
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import I64, Flag, Sample
+from stream_rnn.sample import I64, Flag, Rows, Sample, Steps
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
@@ -98,6 +98,30 @@ class Sessions:
             for i, answer in zip(some, fed, strict=True):
                 answers[i] = answer
         return answers
+
+    def feed_rows(
+        self, rows: Rows, t_received_ns: list[int], now_ns: int, clock: Clock
+    ) -> Steps | list[Answer]:
+        """`feed`, of samples that were read as rows.
+
+        Args:
+            rows: In the order they came.
+            t_received_ns: When each arrived, epoch nanoseconds.
+            now_ns: Monotonic time.
+            clock: Epoch nanoseconds, when asked.
+
+        Returns:
+            What the steps said where all were in order, else what became of each sample.
+        """
+        table = self._table
+        try:
+            sessions = [table[stream] for stream in rows.streams]
+        except KeyError:  # a stream's first sample
+            return self.feed(rows.samples(), t_received_ns, now_ns, clock)
+        if rows.X.shape[1] != self._shared.predictor.inputs:
+            return self.feed(rows.samples(), t_received_ns, now_ns, clock)
+        self._used_ns[[session.row for session in sessions]] = now_ns
+        return self._together.feed_rows(sessions, rows, t_received_ns, clock)
 
     def peek(self, stream: str) -> Session | None:
         """The session of a stream, if there is one; this is no use of it."""

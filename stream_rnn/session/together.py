@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from stream_rnn.errors import CountedError
-from stream_rnn.sample import Prediction, Sample
+from stream_rnn.sample import F32, I64, NONE, Prediction, Rows, Sample, Steps
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
 from stream_rnn.stepper import ALONE, MAX_SEQ, NO_SEQ, NO_TIME
@@ -63,24 +63,57 @@ class Together:
         shared.totals.stepped += shared.predictor.advance_many(
             data, places, seqs, times, N, self._xs, ys, self._outcomes
         )
-        t_stepped_ns = clock()
-        rows = zip(
-            sessions,
-            samples,
-            seqs[:N].tolist(),
-            self._outcomes[:N].tolist(),
-            ys,
-            t_received_ns,
-            strict=True,
+        return _tell(sessions, samples, seqs[:N], self._outcomes[:N], ys, t_received_ns, clock)
+
+    def feed_rows(
+        self, sessions: Sequence[Session], rows: Rows, t_received_ns: list[int], clock: Clock
+    ) -> Steps | list[Answer]:
+        """Take in samples as they were read: rows as wide as the model, of any number.
+
+        Args:
+            sessions: The session of each row's stream.
+            rows: The samples, in the order they came.
+            t_received_ns: When each arrived, epoch nanoseconds.
+            clock: Read once after the step.
+
+        Returns:
+            What the steps said where all of them were in order, else what became of each.
+        """
+        shared, N = self._shared, len(sessions)
+        predictor, memories = shared.predictor, shared.memories
+        places = np.array([session.row for session in sessions])
+        places *= memories.stride
+        seqs, times = rows.seqs.copy(), np.where(rows.times == NONE, NO_TIME, rows.times)
+        ys, outcomes = np.empty((N, predictor.outputs), dtype=np.float32), np.empty(N, dtype=np.int64)
+        shared.totals.stepped += predictor.advance_many(
+            memories.data, places, seqs, times, N, rows.X, ys, outcomes
         )
-        return [
-            alone(session, sample, t_ns, clock)
-            if outcome == ALONE
-            else session.answer(
-                sample, seq, y, session.note(outcome, sample.x) if outcome else 0, 0, t_ns, t_stepped_ns
-            )
-            for session, sample, seq, outcome, y, t_ns in rows
-        ]
+        if outcomes.any() or shared.rules.deadline_ms:
+            return _tell(sessions, rows.samples(), seqs, outcomes, ys, t_received_ns, clock)
+        numbers, told, run, model = seqs.tolist(), rows.times.tolist(), shared.run, predictor.hash
+        return Steps(rows.streams, numbers, told, ys, run, model, t_received_ns, clock())
+
+
+def _tell(
+    sessions: Sequence[Session],
+    samples: Sequence[Sample],
+    seqs: I64,
+    outcomes: I64,
+    ys: F32,
+    t_received_ns: Sequence[int],
+    clock: Clock,
+) -> list[Answer]:
+    """What became of each sample; what was not stepped is fed to its session alone."""
+    t_stepped_ns = clock()
+    rows = zip(sessions, samples, seqs.tolist(), outcomes.tolist(), ys, t_received_ns, strict=True)
+    return [
+        alone(session, sample, t_ns, clock)
+        if outcome == ALONE
+        else session.answer(
+            sample, seq, y, session.note(outcome, sample.x) if outcome else 0, 0, t_ns, t_stepped_ns
+        )
+        for session, sample, seq, outcome, y, t_ns in rows
+    ]
 
 
 def alone(session: Session, sample: Sample, t_received_ns: int, clock: Clock) -> Answer:

@@ -110,25 +110,23 @@ class FrameCutter:
         if self._size < self._wanted:
             return
         buffer = b"".join(self._parts) if len(self._parts) > 1 else data
-        start = 0
+        start, size, head, unpack = 0, len(buffer), LENGTH.size, LENGTH.unpack_from
+        wanted = head
         try:
-            while len(buffer) - start >= LENGTH.size:
-                end = start + self._end_of_frame(buffer, start)
-                if end > len(buffer):
+            while start + head <= size:
+                (length,) = unpack(buffer, start)
+                if length > self._max_bytes:
+                    raise WireError("size", f"frame: expected at most {self._max_bytes} bytes, got {length}")
+                end = start + head + length
+                if end > size:
+                    wanted = end - start
                     break
-                body, start = buffer[start + LENGTH.size : end], end
-                self._wanted = LENGTH.size
+                body, start = buffer[start + head : end], end
                 yield body
         finally:
-            self._parts = [buffer[start:]] if start < len(buffer) else []
-            self._size = len(buffer) - start
-
-    def _end_of_frame(self, buffer: bytes, start: int) -> int:
-        (size,) = LENGTH.unpack_from(buffer, start)
-        if size > self._max_bytes:
-            raise WireError("size", f"frame: expected at most {self._max_bytes} bytes, got {size}")
-        self._wanted = LENGTH.size + int(size)
-        return self._wanted
+            self._wanted = wanted
+            self._parts = [buffer[start:]] if start < size else []
+            self._size = size - start
 
     @staticmethod
     def join(payloads: list[bytes]) -> bytes:

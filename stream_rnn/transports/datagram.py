@@ -1,6 +1,7 @@
 """Datagrams, UDP or Unix: each is one payload, each sender a stream of its own, answers go back to it.
 
-One readiness event drains the socket: everything that is there is delivered in one call, then answered.
+One readiness event drains the socket: everything that is there is delivered in one call, then answered: with
+as few calls as the system allows.
 """
 
 import asyncio
@@ -17,6 +18,7 @@ import msgspec
 from stream_rnn.errors import TransportError
 from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
+from stream_rnn.transports.segments import Answer, can_segment, send_segments
 
 Reply: TypeAlias = Callable[[bytes], None]
 """Takes an answer."""
@@ -109,6 +111,8 @@ class DatagramServer:
         self.counters = dict.fromkeys(("received", "replied", "refused_size", "dropped_full"), 0)
         self._report = report
         self._senders: dict[Any, tuple[str, Reply | None]] = {}
+        self._segments = False  # whether several answers can leave in one call
+        self._held: list[Answer] | None = None  # the answers to what is being delivered, where that pays
         self._ready = asyncio.Event()
 
     async def serve(self, deliver: Deliver) -> None:
@@ -123,6 +127,7 @@ class DatagramServer:
         try:
             name = sock.getsockname()
             self.port = name[1] if isinstance(self.settings, UdpSettings) else 0
+            self._segments = can_segment(sock)
             self._report("listening", f"{self.settings.key(name)}")
             loop.add_reader(sock, self._drain, sock, deliver, bug)
             self._ready.set()
@@ -161,12 +166,19 @@ class DatagramServer:
                     continue
                 messages.append(Message(key, payload, t_received_ns, t_arrived_ns, reply))
         self.counters["received"] += len(messages)
-        if messages:
-            try:
-                deliver(messages)
-            except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
-                if not bug.done():
-                    bug.set_exception(exc)
+        if not messages:
+            return
+        self._held = [] if self._segments and len(messages) > 1 else None
+        try:
+            deliver(messages)
+        except Exception as exc:  # noqa: BLE001  # a bug: serve raises it, where it can be seen
+            if not bug.done():
+                bug.set_exception(exc)
+        held, self._held = self._held, None
+        if held:
+            taken = send_segments(sock, held)
+            self.counters["replied"] += taken
+            self.counters["dropped_full"] += len(held) - taken
 
     def _sender(self, sock: socket.socket, address: Any) -> tuple[str, Reply | None]:  # noqa: ANN401 - as above
         """Key of a sender, and its way back where it has an address."""
@@ -177,6 +189,9 @@ class DatagramServer:
         return found
 
     def _reply(self, send: Callable[[bytes, Any], int], address: Any, answer: bytes) -> None:  # noqa: ANN401 - as above
+        if self._held is not None:
+            self._held.append((address, answer))
+            return
         try:
             send(answer, address)
         except OSError:  # its buffer is full, or the sender is gone: a datagram may be lost, counted

@@ -15,6 +15,8 @@ from stream_rnn.wire.f32 import to_values, to_wire
 
 MAGIC, VERSION, SAMPLE, PREDICTION, NONE = b"sr", 1, 1, 2, -1
 HEADER = struct.Struct("<2sBBHHIqq")
+SEQ_AT, T_NS_AT = 12, 20
+"""Where in the header they are: what is before them tells the form of what follows."""
 TRAILER = struct.Struct("<I12s12sqqq")
 PREDICTION_HEAD = struct.Struct(HEADER.format + TRAILER.format.removeprefix("<"))
 PADDING = [bytes(-size % 4) for size in range(4)]
@@ -50,7 +52,9 @@ class FrameCodec:
             y.shape[0],
             prediction.seq,
             NONE if t_ns is None else t_ns,
-            min(prediction.missed, MAX_MISSED),
+            missed
+            if (missed := prediction.missed) < MAX_MISSED
+            else MAX_MISSED,  # `min` costs as much as packing
             prediction.session.encode(),
             prediction.model.encode(),
             prediction.t_received_ns,
@@ -76,6 +80,16 @@ class FrameCodec:
             t_stepped_ns=t_stepped_ns,
         )
         return prediction, t_published_ns
+
+
+def form(payload: bytes) -> tuple[str, int]:
+    """Stream key, or nothing, and number of features of a well-formed sample.
+
+    Raises:
+        WireError: It is none.
+    """
+    _, key, _, _, _, x = _open(payload, SAMPLE)
+    return key, x.shape[0]
 
 
 def _open(

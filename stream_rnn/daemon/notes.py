@@ -1,0 +1,65 @@
+"""What a recording is told of each stream: its samples, and states from which they can be stepped again."""
+
+import time
+from typing import TYPE_CHECKING
+
+from stream_rnn.config.sections import RecordingSection
+from stream_rnn.sample import Sample
+from stream_rnn.session.session import Session
+
+if TYPE_CHECKING:
+    from stream_rnn.recordings.recorder import Recorder
+
+
+class Notes:
+    """Tells the recorder, where there is one.
+
+    Args:
+        settings: How often states are noted.
+
+    Attributes:
+        settings: The same.
+    """
+
+    def __init__(self, settings: RecordingSection | None) -> None:
+        self.settings = settings
+        self._recorder: Recorder | None = None
+        self._unrecorded = 0
+        self._begun: set[str] = set()  # streams in the recording: each begins with its state
+
+    @property
+    def recorder(self) -> "Recorder | None":
+        """Takes note of everything, or None."""
+        return self._recorder
+
+    @recorder.setter
+    def recorder(self, recorder: "Recorder | None") -> None:
+        self._unrecorded = self.unrecorded
+        self._recorder = recorder
+        self._begun.clear()
+
+    @property
+    def unrecorded(self) -> int:
+        """Entries that no recording took."""
+        return self._unrecorded + (self._recorder.dropped if self._recorder is not None else 0)
+
+    def begin_anew(self, *streams: str) -> None:
+        """The next sample of these streams meets a state that the recording does not know."""
+        self._begun.difference_update(streams)
+
+    def sample(self, session: Session, sample: Sample, t_received_ns: int) -> None:
+        """Note a sample; before the first of a stream in this recording, the state that it meets."""
+        if self._recorder is None:
+            return
+        if session.stream not in self._begun:
+            self._begun.add(session.stream)
+            if session.last_seq >= 0:
+                state = session.to_bytes()
+                self._recorder.state(session.stream, session.last_seq, state, t_received_ns, start=True)
+        self._recorder.sample(sample, t_received_ns)
+
+    def state(self, session: Session) -> None:
+        """Note the state now and then: where a replay may start, and what tells where two runs part."""
+        every = self.settings.states_every if self.settings is not None else 0
+        if self._recorder is not None and every and session.stepped % every == 0:
+            self._recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
