@@ -201,6 +201,13 @@ def render_findings(findings: Findings) -> str:
     return "\n\n".join(parts)
 
 
+def render_alone(report: Report) -> str:
+    """A page of its own for one benchmark."""
+    title = report.name.removeprefix("bench_").capitalize()
+    made = f"<!-- Made by `{report.command}`: run it again to change it. -->"
+    return "\n\n".join([made, f"# {title}", report.summary, render_report(report)]) + "\n"
+
+
 def render_report(report: Report) -> str:
     """All that a benchmark prints."""
     parts = [f"{where_and_when(report)}: `{report.command}`", render_findings(report.findings)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from bench.machine import machine_line, pin, today, versions
-from bench.report import Findings, Report, render_report
+from bench.report import Findings, Report, render_alone, render_report
 
 DISTRIBUTIONS = (
     "stream-rnn",
@@ -27,7 +27,12 @@ DISTRIBUTIONS = (
 
 
 def main(
-    module: str, summary: str | None, measure: Callable[[bool], Findings], *, pinned: bool = True
+    module: str,
+    summary: str | None,
+    measure: Callable[[bool], Findings],
+    *,
+    pinned: bool = True,
+    page: Path | None = None,
 ) -> None:
     """Run one benchmark as a program.
 
@@ -36,6 +41,7 @@ def main(
         summary: Its docstring.
         measure: What it measures; told whether to be quick.
         pinned: Whether it and its children stay on one core.
+        page: A page of its own to write, unless it is quick.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {module}", description=summary)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: to see that it works")
@@ -56,6 +62,8 @@ def main(
         findings=measure(quick),
     )
     print(render_report(report))
+    if page is not None and not quick:
+        page.write_text(render_alone(report), encoding="utf-8")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")

@@ -85,7 +85,8 @@ def test_a_benchmark_measures_and_is_a_program(path: Path) -> None:
 
 
 def test_every_benchmark_has_its_section_of_the_page() -> None:
-    assert {path.stem for path in MODULES} <= set(SECTIONS)
+    alone = {"bench_decoding"}  # its page is docs/decoding.md
+    assert {path.stem for path in MODULES} == set(SECTIONS) | alone
 
 
 @pytest.mark.parametrize("cell", CELLS)

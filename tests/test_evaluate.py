@@ -29,10 +29,20 @@ def halves(recording: Recording) -> Recording:
     return msgspec.structs.replace(recording, recording=number, recording_names=("a", "b"))
 
 
-def test_decode_equals_stepping_the_same_rows_from_a_fresh_state() -> None:
+def test_decode_equals_stepping_the_whole_recording() -> None:
     decoded = decode(Predictor(small_model(bin_samples=4)), CORTEX, "test")
     np.testing.assert_array_equal(decoded.rows, np.flatnonzero(CORTEX.is_test))
-    np.testing.assert_array_equal(decoded.y, stepped(CORTEX.x[CORTEX.is_test]))
+    np.testing.assert_array_equal(decoded.y, stepped(CORTEX.x)[CORTEX.is_test])
+
+
+def test_the_median_recording_is_told_where_there_are_several() -> None:
+    truth: F32 = np.array([[0], [1], [0], [2], [0], [4]], dtype=np.float32)
+    y: F32 = np.array([[0], [1], [0], [1], [4], [0]], dtype=np.float32)
+    scores = score(Decoded(np.arange(6), y, truth, (0, 2, 4)), ("angle",))
+    assert scores.r2_median == pytest.approx(0.5)  # of 1, .5 and -3
+    assert scores.recordings == 3
+    assert scores.r2_mean == pytest.approx(1 - 33 / (21 - 49 / 6))
+    assert score(Decoded(np.arange(6), y, truth), ("angle",)).r2_median is None
 
 
 def test_state_starts_anew_at_each_recording() -> None:
@@ -85,4 +95,4 @@ def test_command_prints_one_json_object_and_writes_predictions(
     assert main(arguments) == 0
     report = json.loads(capsys.readouterr().out)
     assert set(report["test"]["r2"]) == {"v0", "v1"}
-    np.testing.assert_array_equal(np.load(out)["y"], stepped(CORTEX.x[CORTEX.is_test]))
+    np.testing.assert_array_equal(np.load(out)["y"], stepped(CORTEX.x)[CORTEX.is_test])

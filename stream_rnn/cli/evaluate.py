@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--rows",
         choices=("test", "train", "all"),
         default="test",
-        help="which rows are streamed, each stretch of them from a fresh state, and scored (test)",
+        help="which rows are scored; each recording is streamed from its beginning (test)",
     )
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE.npz", help="write the predictions: arrays rows, y, truth"
@@ -67,6 +67,8 @@ def scores_table(scores: Scores, units: Mapping[str, str], title: str) -> Table:
         table.add_row(name, _number(r2), rmse, _number(scores.correlation[name]))
     table.add_section()
     table.add_row("mean", _number(scores.r2_mean), f"{scores.rows} rows", "")
+    if scores.recordings > 1:
+        table.add_row("median recording", _number(scores.r2_median), f"{scores.recordings} recordings", "")
     return table
 
 

@@ -17,10 +17,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stream_rnn import __version__
 from stream_rnn.cli.evaluate import scores_table
 from stream_rnn.errors import ConfigError
+from stream_rnn.features import STATISTIC_CODES
 from stream_rnn.model.file import save_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording, read_table
+from stream_rnn.training.defaults import Choice, choices
 from stream_rnn.training.evaluate import Scores, decode, merge, score
 from stream_rnn.training.fit import Epoch, Fitted, Options, fit
 
@@ -29,7 +31,10 @@ CHOICES = {
     "cell": ("elman", "gru", "lstm"),
     "missing": ("hold", "mean", "zero", "fail"),
     "readout": ("linear", "tanh", "sigmoid", "softmax"),
+    "logarithm": ("yes", "no"),
 }
+CHOSEN = ("bin_ms", "window_s", "epochs", "logarithm", "prior_s", "statistics")
+"""Chosen from the training rows unless given."""
 HELP = {
     "cell": "recurrent cell",
     "layers": "recurrent layers",
@@ -46,6 +51,11 @@ HELP = {
     "horizon": "samples between the last one seen and the one predicted",
     "missing": "what stands in for a missing feature; kept in the model",
     "readout": "activation of the outputs",
+    "statistics": "what is computed of each channel over a bin, with commas between: "
+    + ", ".join(STATISTIC_CODES),
+    "logarithm": "whether the logarithm of that is taken",
+    "prior_s": "give each feature a second time, by the stream's own mean and deviation, beside which the "
+    "training rows count as so many seconds; 0: do not",
 }
 
 
@@ -64,21 +74,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default = DEFAULTS[name]
         parser.add_argument(
             f"--{name.replace('_', '-')}",
-            type=type(default),
-            default=default,
+            type=str if name in CHOICES or name == "statistics" else type(default),
+            default=None,
             choices=CHOICES.get(name),
             metavar=None if name in CHOICES else name.rpartition("_")[2].upper(),
-            help=f"{text} ({default})",
+            help=f"{text} ({'chosen from the data' if name in CHOSEN else default})",
         )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, measure, report."""
-    options = _options(args)
     recordings = [read_table(path) for path in args.recording]
+    chosen = [choice for choice in choices(recordings) if getattr(args, choice.name) is None]
+    options = _options(args, chosen)
     _check_writable(args.output)
     console = Console(stderr=True)
+    for choice in chosen:
+        console.print(
+            f"{_flag(choice.name)} {_value(choice.value)}: {choice.reason}", highlight=False, soft_wrap=True
+        )
     began = time.monotonic()
     with _progress(console) as progress:
         fitted = fit(recordings, options, progress)
@@ -110,17 +125,40 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _options(args: argparse.Namespace) -> Options:
-    values = {name: getattr(args, name) for name in HELP}
+def _options(args: argparse.Namespace, chosen: list[Choice]) -> Options:
+    """What was given, else what was chosen from the data, else the default."""
+    given = {name: getattr(args, name) for name in HELP if getattr(args, name) is not None}
+    if "logarithm" in given:
+        given["logarithm"] = given["logarithm"] == "yes"
+    if "statistics" in given:
+        given["statistics"] = tuple(given["statistics"].split(","))
+    values = {choice.name: choice.value for choice in chosen} | given
     values["seed"] = secrets.randbelow(1_000_000) if args.seed is None else args.seed
     try:
         return msgspec.convert(values, Options)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").replace("_", "-")
+        name = where.rstrip("`").partition("[")[0]
         raise ConfigError(
-            f"--{name}: {message[0].lower()}{message[1:]}, got {values[where.rstrip('`')]}"
+            f"{_flag(name)}: {message[0].lower()}{message[1:]}, got {_value(values[name])}"
         ) from None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _value(value: object) -> str:
+    """As the command line takes it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return (
+        ",".join(value)
+        if isinstance(value, tuple)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _check_writable(path: Path) -> None:

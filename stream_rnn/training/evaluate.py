@@ -1,5 +1,6 @@
 """How well a model decodes: a recording streamed sample by sample, as the daemon would, and scored."""
 
+from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -10,7 +11,7 @@ from stream_rnn.errors import RecordingError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
-from stream_rnn.training.windows import Rows, runs
+from stream_rnn.training.windows import Rows
 
 Choice: TypeAlias = Literal["test", "train", "all"]
 
@@ -23,7 +24,9 @@ class Scores(msgspec.Struct, frozen=True):
         rmse: Root mean squared error, in the output's unit.
         correlation: Pearson's.
         r2_mean: Mean of r2 over the outputs that vary.
+        r2_median: Median over the recordings of each one's r2_mean; None where there is one.
         rows: Rows scored.
+        recordings: Recordings they belong to.
     """
 
     r2: dict[str, float | None]
@@ -31,6 +34,8 @@ class Scores(msgspec.Struct, frozen=True):
     correlation: dict[str, float | None]
     r2_mean: float | None
     rows: int
+    r2_median: float | None = None
+    recordings: int = 1
 
 
 class Decoded(NamedTuple):
@@ -40,11 +45,13 @@ class Decoded(NamedTuple):
         rows: Row numbers in the recording, (N,).
         y: Predictions, (N, K).
         truth: Targets of the same rows, `horizon` ahead, (N, K).
+        borders: Where in them each recording begins, from 0 on.
     """
 
     rows: NDArray[np.int64]
     y: F32
     truth: F32
+    borders: tuple[int, ...] = (0,)
 
 
 def check_fits(predictor: Predictor, recording: Recording) -> None:
@@ -65,7 +72,7 @@ def check_fits(predictor: Predictor, recording: Recording) -> None:
 
 
 def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decoded:
-    """Stream the chosen rows, each stretch from a fresh state: what a daemon publishes for these samples.
+    """Stream each recording from its first row, as a daemon would get it, and keep the chosen rows.
 
     Raises:
         RecordingError: The recording does not fit the model, or has no such rows.
@@ -74,12 +81,16 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
     rows = chosen_rows(recording, choice)
     horizon = predictor.model.card.horizon
     parts = []
-    for first, end in runs(rows, recording.spans()):
+    for _, start, stop in recording.spans():
+        chosen = np.flatnonzero(rows[start:stop])
+        if not len(chosen):
+            continue
         predictor.reset("evaluate")
-        ys = predictor.run(recording.x[first:end], stream="evaluate")
-        truth = np.full_like(ys, np.nan)
-        truth[: len(ys) - horizon] = recording.y[first + horizon : end]
-        parts.append(Decoded(np.arange(first, end), ys, truth))
+        ys = predictor.run(recording.x[start : start + chosen[-1] + 1], stream="evaluate")
+        truth = np.full((stop - start, ys.shape[1]), np.nan, dtype=np.float32)
+        ahead = recording.y[start + horizon : stop]
+        truth[: len(ahead)] = ahead
+        parts.append(Decoded(start + chosen, ys[chosen], truth[chosen]))
     predictor.reset("evaluate")
     if not parts:
         raise RecordingError(f"recording {recording.name}: expected {choice} rows, got none")
@@ -88,12 +99,14 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
 
 def merge(parts: list[Decoded]) -> Decoded:
     """Several recordings' predictions as one."""
-    rows, ys, truths = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Decoded(rows, ys, truths)
+    rows, ys, truths = (np.concatenate(column) for column in zip(*(part[:3] for part in parts), strict=True))
+    firsts = np.cumsum([0, *(len(part.rows) for part in parts)])
+    borders = [int(first) + at for first, part in zip(firsts, parts, strict=False) for at in part.borders]
+    return Decoded(rows, ys, truths, tuple(borders))
 
 
 def chosen_rows(recording: Recording, choice: Choice) -> Rows:
-    """Which rows are streamed, (T,)."""
+    """Which rows are scored, (T,)."""
     if choice == "all":
         return np.ones_like(recording.is_test)
     return recording.is_test if choice == "test" else ~recording.is_test
@@ -109,14 +122,34 @@ def score(decoded: Decoded, names: tuple[str, ...]) -> Scores:
         raise RecordingError("evaluation: expected targets to score against, got none")
     columns = [_measures(decoded.truth[:, k], decoded.y[:, k]) for k in range(len(names))]
     r2s, rmses, correlations = zip(*columns, strict=True)
-    known = [value for value in r2s if value is not None]
+    cuts = list(decoded.borders[1:])
+    each = [
+        _r2_mean(*pair) for pair in zip(np.split(decoded.truth, cuts), np.split(decoded.y, cuts), strict=True)
+    ]
     return Scores(
         r2=dict(zip(names, r2s, strict=True)),
         rmse=dict(zip(names, rmses, strict=True)),
         correlation=dict(zip(names, correlations, strict=True)),
-        r2_mean=float(np.mean(known)) if known else None,
+        r2_mean=_mean(r2s),
         rows=len(decoded.rows),
+        r2_median=_median(each) if cuts else None,
+        recordings=len(each),
     )
+
+
+def _r2_mean(truth: F32, predicted: F32) -> float | None:
+    """Mean R2 of the outputs of one recording."""
+    return _mean(_measures(truth[:, k], predicted[:, k])[0] for k in range(truth.shape[1]))
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.median(known)) if known else None
 
 
 def _measures(truth: F32, predicted: F32) -> tuple[float | None, float | None, float | None]:
