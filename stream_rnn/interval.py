@@ -10,15 +10,15 @@ What moves by steps is u, of a margin q = centre + spread * sinh(u): where error
 are nearly even, and where they grew tenfold so did the steps.
 """
 
+from math import asinh, isfinite, sinh
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_rnn.sample import F32
 
-F64 = NDArray[np.float64]
+_F32 = np.dtype(np.float32)
 
 QUANTILES = 499
 """Of the residuals of an output kept in a model: coverages that are multiples of 0.004 fall on one."""
@@ -26,6 +26,8 @@ LEAST = 50
 """Residuals of an output without which nothing is said about it."""
 PACE = 0.02
 """Step of a margin's u; where errors are as calibrated, 0.7 of it is the step in widths of the interval."""
+MOST_U = 40.0
+"""Where a margin is 1e17 times its calibrated width: further would overflow."""
 NOTHING = -1
 """In the place of a number: no prediction waits here."""
 BYTES = "<i8", "<f4", "<f8"
@@ -62,6 +64,14 @@ def margins(table: F32, coverage: float) -> F32:
     return np.stack([table[at], table[R - 1 - at]])
 
 
+def around(y: F32, margins: F32) -> F32:
+    """The interval, (2, K), of a prediction, (K,): numpy broadcasts an assignment sooner than a sum."""
+    bounds = np.empty(margins.shape, _F32)
+    bounds[:] = y
+    bounds += margins
+    return bounds
+
+
 class Interval:
     """How the intervals of a model's predictions are made: one for all streams.
 
@@ -72,28 +82,30 @@ class Interval:
         pending: Predictions of a stream that wait for their truth; 0 where none comes.
 
     Attributes:
-        start: The u of what a stream's intervals begin with, (2, K).
+        centre, spread: Middle and half the width of what a stream's intervals begin with, by output.
+        start: The u of their upper end, and minus that of their lower end, by output.
         margins: What they begin with, (2, K).
-        outwards, inwards: How a truth beyond an end moves its u, and any other, (2, 1).
+        outwards, inwards: How far a truth beyond an end moves its u, and any other.
         told: Everything it was made from.
     """
 
     def __init__(self, table: F32, coverage: float, pace: float = PACE, pending: int = 0) -> None:
         self.coverage, self.pending = coverage, pending
-        ends = margins(table, coverage).astype(np.float64)
-        self.centre, half = ends.mean(axis=0), (ends[1] - ends[0]) / 2
-        self.spread = np.where(half > 0, half, 1.0)
-        self.start = np.arcsinh((ends - self.centre) / self.spread)
-        self.margins = self.margins_of(self.start)
+        ends = list(zip(*margins(table, coverage).tolist(), strict=True))
+        self.centre = [(low + high) / 2 for low, high in ends]
+        self.spread = [(high - low) / 2 or 1.0 for low, high in ends]
+        self.start = [asinh(1.0) if high > low else 0.0 for low, high in ends]
+        self.margins = self.margins_of([-u for u in self.start], self.start)
         share = (1.0 - coverage) / 2  # of truths that may lie beyond either end
-        self.outwards = pace * (1.0 - share) * np.array([[-1.0], [1.0]])
-        self.inwards = pace * share * np.array([[1.0], [-1.0]])
+        self.outwards, self.inwards = pace * (1.0 - share), pace * share
         self.told = coverage, pace, pending, table.tobytes()
 
-    def margins_of(self, u: F64) -> F32:
-        """The margins, (2, K), of these u."""
-        margins: F32 = (self.centre + self.spread * np.sinh(u)).astype(np.float32)
-        return margins
+    def margins_of(self, lows: list[float], highs: list[float]) -> F32:
+        """The margins, (2, K), of the u of the lower ends and of the upper ends."""
+        centre, spread = self.centre, self.spread
+        low = [c + s * sinh(u) for c, s, u in zip(centre, spread, lows, strict=True)]
+        high = [c + s * sinh(u) for c, s, u in zip(centre, spread, highs, strict=True)]
+        return np.array((low, high), dtype=_F32)
 
     def same(self, other: "Interval") -> bool:
         """Whether another makes the same intervals: what streams have learnt goes on meaning the same."""
@@ -124,11 +136,12 @@ class Adapted:
         margins: What is added to a prediction, (2, K).
     """
 
-    __slots__ = ("_bounds", "_interval", "_seqs", "_u", "margins")
+    __slots__ = ("_bounds", "_highs", "_interval", "_lows", "_seqs", "margins")
 
     def __init__(self, interval: Interval) -> None:
         self._interval = interval
-        self.margins, self._u = interval.margins, interval.start.copy()
+        self.margins = interval.margins
+        self._lows, self._highs = [-u for u in interval.start], list(interval.start)  # u of each end
         self._seqs = np.full(interval.pending, NOTHING, dtype=np.int64)
         self._bounds = np.empty((interval.pending, *interval.margins.shape), dtype=np.float32)
 
@@ -152,14 +165,23 @@ class Adapted:
         return self.learn(self._bounds[at], truth)
 
     def learn(self, bounds: F32, truth: F32) -> Taken:
-        """Move the margins after an interval, (2, K), and the truth, (K,)."""
-        interval, (low, high) = self._interval, bounds
-        known = np.isfinite(truth) & np.isfinite(low) & np.isfinite(high)
-        beyond = np.stack([truth < low, truth > high])
-        self._u += np.where(beyond, interval.outwards, interval.inwards) * known
-        self._u.sort(axis=0)  # a step inwards may have crossed them
-        self.margins = interval.margins_of(self._u)
-        return Taken(int(known.sum()), int((known & ~beyond.any(axis=0)).sum()))
+        """Move the margins after an interval, (2, K), and the truth, (K,).
+
+        One by one: of a few outputs numpy would take some ten times longer.
+        """
+        interval, known, inside = self._interval, 0, 0
+        out, into, lows, highs = interval.outwards, interval.inwards, self._lows, self._highs
+        for k, (y, low, high) in enumerate(zip(truth.tolist(), *bounds.tolist(), strict=True)):
+            if not (isfinite(y) and isfinite(low) and isfinite(high)):
+                continue
+            below, above = y < low, y > high
+            known += 1
+            inside += not (below or above)
+            u = min(max(lows[k] - out if below else lows[k] + into, -MOST_U), MOST_U)
+            v = min(max(highs[k] + out if above else highs[k] - into, -MOST_U), MOST_U)
+            lows[k], highs[k] = (u, v) if u <= v else (v, u)  # steps inwards may cross
+        self.margins = interval.margins_of(lows, highs)
+        return Taken(known, inside)
 
     def forget_pending(self) -> None:
         """Let nothing wait: numbers begin anew."""
@@ -168,7 +190,7 @@ class Adapted:
     def to_bytes(self) -> bytes:
         """Margins and what waits."""
         waits = np.argsort(self._seqs)[np.count_nonzero(self._seqs < 0) :]  # by number: the newest come last
-        values = self._seqs[waits], self._bounds[waits], self._u
+        values = self._seqs[waits], self._bounds[waits], np.array([self._lows, self._highs])
         arrays = [array.astype(kind).tobytes() for array, kind in zip(values, BYTES, strict=True)]
         return msgspec.msgpack.encode([self._interval.coverage, *arrays])
 
@@ -185,8 +207,8 @@ class Adapted:
         seqs, bounds, u = (np.frombuffer(raw, dtype) for raw, dtype in zip(stored, BYTES, strict=True))
         shape = interval.margins.shape
         if coverage == interval.coverage:
-            adapted._u = u.reshape(shape).astype(np.float64)
-            adapted.margins = interval.margins_of(adapted._u)
+            adapted._lows, adapted._highs = u.reshape(shape).tolist()
+            adapted.margins = interval.margins_of(adapted._lows, adapted._highs)
             for seq, bound in zip(seqs.tolist(), bounds.reshape(-1, *shape), strict=True):
                 adapted.remember(seq, bound)
         return adapted

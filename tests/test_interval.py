@@ -118,7 +118,7 @@ KINDS = ["offset", "growing", "jumping", "waving", "smaller", "outside in turns"
 def test_adapted_interval_misses_as_often_as_it_may_whatever_comes(kind: str, coverage: float) -> None:
     how = Interval(table_of(normal(4000, 1)), coverage)
     residuals = shifting(kind, 4000)
-    farthest = np.abs(residuals - how.centre).max() / how.spread[0]
+    farthest = np.abs(residuals - how.centre[0]).max() / how.spread[0]
     bound = ((np.arcsinh(farthest) + np.arcsinh(1)) / PACE + 1) / len(residuals)
     for share in coverage_of(how, residuals):
         assert abs(share - (1 - coverage) / 2) <= bound
@@ -146,6 +146,13 @@ def test_low_end_never_lies_above_the_high_end() -> None:
     for _ in range(50):
         adapted.learn(adapted.margins, np.zeros(1, dtype=np.float32))
         assert adapted.margins[0, 0] <= adapted.margins[1, 0]
+
+
+def test_margins_stay_finite_however_far_the_truth_is() -> None:
+    adapted, truth = Adapted(Interval(table_of(normal(600, 1)), 0.9, pace=1.0)), np.full(1, 3e38, np.float32)
+    for _ in range(200):
+        adapted.learn(np.zeros((2, 1), dtype=np.float32), truth)
+    assert np.isfinite(adapted.margins).all()
 
 
 def test_truth_is_taken_once_and_only_of_what_waits() -> None:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from stream_rnn.interval import Adapted, Interval, Taken
+from stream_rnn.interval import Adapted, Interval, Taken, around
 from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, Memory
 from stream_rnn.sample import F32
 from stream_rnn.session.rules import Counters
@@ -57,11 +57,10 @@ class Kept:
     def bounds(self, interval: Interval, seq: int, y: F32) -> F32:
         """The interval of a prediction, (2, K); where a truth may come, it waits for it."""
         if not interval.pending:
-            both: F32 = y + interval.margins
-            return both
+            return around(y, interval.margins)
         if self._adapted is None:
             self._adapted = Adapted(interval)
-        both = y + self._adapted.margins
+        both = around(y, self._adapted.margins)
         self._adapted.remember(seq, both)
         return both
 

@@ -223,10 +223,13 @@ class Session(Kept):
                 self._count("withheld")
                 return []
         told = Flag(flags) if flags else NO_FLAGS
-        run, model, stream, interval = shared.run, shared.predictor.hash, self.stream, shared.interval
-        bounds = None if interval is None else self.bounds(interval, seq, y)
-        t_ns, then_ns = sample.t_ns, t_stepped_ns
-        return [Prediction(stream, seq, run, model, y, told, missed, t_ns, t_received_ns, then_ns, bounds)]
+        run, model, stream = shared.run, shared.predictor.hash, self.stream
+        t_ns, interval = sample.t_ns, shared.interval
+        if interval is None:
+            return [Prediction(stream, seq, run, model, y, told, missed, t_ns, t_received_ns, t_stepped_ns)]
+        bounds = self.bounds(interval, seq, y)
+        times = t_ns, t_received_ns, t_stepped_ns
+        return [Prediction(stream, seq, run, model, y, told, missed, *times, bounds)]
 
     def _forget(self) -> None:
         """Start the hidden state anew; the last sample is still remembered, for a gap to hold."""

@@ -3,7 +3,7 @@
 import msgspec
 import numpy as np
 
-from stream_rnn.interval import Adapted, Interval, quantiles
+from stream_rnn.interval import Adapted, Interval, around, quantiles
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
@@ -71,7 +71,7 @@ def bounds_of(decoded: Decoded, interval: Interval, delay: int) -> F32:
     for i, y in enumerate(decoded.y):
         if i >= delay:
             adapted.learn(bounds[i - delay], decoded.truth[i - delay])
-        bounds[i] = y + adapted.margins
+        bounds[i] = around(y, adapted.margins)
     return bounds
 
 

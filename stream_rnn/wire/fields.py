@@ -108,7 +108,7 @@ def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
     """A prediction's fields, ready to encode."""
     y: list[Value] = prediction.y.tolist()
     if int(prediction.flags) & NAN:
-        y = _finite(y)
+        y = [value if value is not None and math.isfinite(value) else None for value in y]
     fields = PredictionFields(
         VERSION,
         prediction.stream,
@@ -125,12 +125,7 @@ def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
     )
     if prediction.bounds is None:
         return fields
-    return IntervalFields(*msgspec.structs.astuple(fields), *map(_finite, prediction.bounds.tolist()))
-
-
-def _finite(values: list[Value]) -> list[Value]:
-    """Null for what JSON has no number for."""
-    return [value if value is not None and math.isfinite(value) else None for value in values]
+    return IntervalFields(*msgspec.structs.astuple(fields), *prediction.bounds.tolist())
 
 
 def to_prediction(fields: IntervalFields) -> tuple[Prediction, int]:
