@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,11 @@ from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.mcap import McapRecording
 from stream_rnn.recordings.proof import prove
 from stream_rnn.recordings.simulated import simulate
-from stream_rnn.recordings.table import write_table
+from stream_rnn.recordings.table import read_table, write_table
 from stream_rnn.sample import F32, Prediction, Sample
-from stream_rnn.training.evaluate import Decoded
+from stream_rnn.training.evaluate import Decoded, decode
 from stream_rnn.training.fit import Options, fit
-from stream_rnn.training.interval import bounds_of
+from stream_rnn.training.interval import bounds_of, measure
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.transports.mqtt import MqttTransport
@@ -227,7 +228,7 @@ def test_fitted_model_covers_its_test_rows_about_as_often_as_it_says(
         [told["adapted"][n]["coverage"] for n in cortex.y_names]
     )
     assert main([*command[:-3], "--delay", "5"]) == 0
-    assert "truth known 5 samples later" in " ".join(capsys.readouterr().out.split())
+    assert "the truth 5 samples later" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.mosquitto
@@ -265,10 +266,40 @@ async def test_truth_over_a_broker_moves_intervals(tmp_path: Path, client: str) 
     assert bounds(got) == expected(delay=3)
 
 
+@pytest.mark.data
+@pytest.mark.parametrize("coverage", [0.8, 0.9])
+@pytest.mark.parametrize("name", ["indy_20160927_04", "lower_limb_emg_50hz"])
+def test_adapted_coverage_is_within_two_points_on_the_real_recordings(
+    fitted_briefly: Callable[[str], tuple[Predictor, Decoded]], name: str, coverage: float
+) -> None:
+    predictor, decoded = fitted_briefly(name)
+    how = Interval(predictor.model.calibration(), coverage)
+    names = tuple(output.name for output in predictor.model.card.outputs)
+    for delay in (1, 10):
+        measured = measure(decoded, how, bounds_of(decoded, how, delay), delay, names)
+        for output in names:
+            assert abs((measured.adapted[output].coverage or 0) - coverage) <= 0.02
+
+
+@pytest.fixture(scope="module")
+def fitted_briefly(shared_data: Path) -> Callable[[str], tuple[Predictor, Decoded]]:
+    """A model of a recording after two epochs, and its test rows decoded; once each."""
+
+    @functools.cache
+    def fitted(name: str) -> tuple[Predictor, Decoded]:
+        recording = read_table(shared_data / f"{name}.npz")
+        options = Options(seed=1, layers=1, units=16, epochs=2, bin_ms=100.0)
+        predictor = Predictor(fit([recording], options, lambda _: None).model)
+        return predictor, decode(predictor, recording, "test")
+
+    return fitted
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--coverage", "1.5"], "--coverage: expected a share between 0 and 1, got 1.5"),
+        (["--coverage", "0.9", "--pace", "0"], "--pace: expected more than 0 and at most 1, got 0.0"),
         (["--coverage", "0.9", "--delay", "0"], "--delay: expected at least 1 sample, got 0"),
     ],
 )

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from stream_rnn.errors import ConfigError, RecordingError
-from stream_rnn.interval import Interval
+from stream_rnn.interval import PACE, Interval
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import read_table
 from stream_rnn.sample import F32
@@ -45,6 +45,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="SAMPLES",
         help="samples after which the truth of a prediction adapts the intervals (1 + the model's horizon)",
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=PACE,
+        help=f"how far a miss moves an interval, as interval.pace ({PACE})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -93,7 +99,9 @@ def _interval(args: argparse.Namespace, predictor: Predictor) -> tuple[Interval 
         return None, delay
     if not 0 < args.coverage < 1:
         raise ConfigError(f"--coverage: expected a share between 0 and 1, got {args.coverage}")
-    return Interval(predictor.model.calibration(), args.coverage), delay
+    if not 0 < args.pace <= 1:
+        raise ConfigError(f"--pace: expected more than 0 and at most 1, got {args.pace}")
+    return Interval(predictor.model.calibration(), args.coverage, args.pace), delay
 
 
 def coverage_table(measured: Measured, units: Mapping[str, str]) -> Table:
@@ -103,8 +111,7 @@ def coverage_table(measured: Measured, units: Mapping[str, str]) -> Table:
         measured: What they were worth.
         units: Unit of each output by its name.
     """
-    known = f"the truth known {measured.delay} samples later"
-    title = f"Intervals that state a coverage of {measured.nominal:g}, {known}"
+    title = f"Intervals of coverage {measured.nominal:g}, the truth {measured.delay} samples later"
     table = Table(title=title, title_justify="left", title_style="bold")
     for heading in ("output", "intervals"):
         table.add_column(heading)
