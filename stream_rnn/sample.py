@@ -55,6 +55,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
         t_source_ns: The sample's own time, epoch nanoseconds, or None.
         t_received_ns: When its bytes arrived, epoch nanoseconds.
         t_stepped_ns: When the step was done, epoch nanoseconds.
+        bounds: Lower and upper end of the interval of each output, (2, K), or None where none was asked for.
     """
 
     stream: str
@@ -67,6 +68,7 @@ class Prediction(msgspec.Struct, frozen=True, gc=False):
     t_source_ns: int | None = None
     t_received_ns: int = 0
     t_stepped_ns: int = 0
+    bounds: F32 | None = None
 
 
 NONE = -1
@@ -109,6 +111,7 @@ class Steps(NamedTuple):
         model: Likewise.
         t_received_ns: When each one's bytes arrived, epoch nanoseconds.
         t_stepped_ns: When the last step was done.
+        bounds: As of `Prediction`, (N, 2, K).
     """
 
     streams: Sequence[str]
@@ -119,3 +122,4 @@ class Steps(NamedTuple):
     model: str
     t_received_ns: list[int]
     t_stepped_ns: int
+    bounds: F32 | None = None

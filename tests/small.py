@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
+from stream_rnn.interval import quantiles
 from stream_rnn.kernels.plan import weights_size
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.file import save_model
@@ -52,6 +54,13 @@ def small_model(
         golden_y=np.empty((0, outputs), dtype=np.float32),
     )
     return with_golden(model, rng.poisson(2, (8, inputs)).astype(np.float32))
+
+
+def calibrated(model: Model, spread: float = 1.0) -> Model:
+    """The model with residuals as if it were wrong by so much."""
+    outputs = model.card.architecture.outputs
+    residuals = np.random.default_rng(9).normal(0.2, spread, (600, outputs)).astype(np.float32)
+    return msgspec.structs.replace(model, residuals=quantiles(residuals))
 
 
 def signatures(kernel: Any) -> list[Any]:

@@ -31,7 +31,7 @@ ROWS = (
     ("memory",),
     ("model",),
     ("preprocess",),
-    ("features",),
+    ("features", "interval"),
     ("kernels",),
     ("sample", "errors", "demo"),
 )
@@ -41,6 +41,7 @@ HEIGHT = {room: -row for row, rooms in enumerate(ROWS) for room in rooms}
 PURE = {
     "kernels",
     "features",
+    "interval",
     "model",
     "memory",
     "preprocess",

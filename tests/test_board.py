@@ -38,6 +38,12 @@ def test_running_r2_equals_the_r2_of_all_pairs() -> None:
     np.testing.assert_allclose(np.array(running.value(), dtype=np.float64), r2(truth, ys), rtol=1e-5)
 
 
+def test_interval_stands_behind_its_prediction() -> None:
+    bounds: F32 = np.array([[0.5], [2.25]], dtype=np.float32)
+    one = msgspec.structs.replace(prediction(0, 1.0), bounds=bounds)
+    assert "y0 1.00 [0.50, 2.25], latency" in line(told(Board(ROOT, JSON), one), 5_000_000)
+
+
 @pytest.mark.parametrize("truth_first", [True, False])
 def test_truth_is_matched_by_seq_whichever_comes_first(truth_first: bool) -> None:  # noqa: FBT001 - a case
     stream = StreamBoard(1)

@@ -63,6 +63,28 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         (MINIMAL | {"stream": {"max_fill": -1}}, "config: stream.max_fill: expected `int` >= 0"),
         (MINIMAL | {"mqtt": {"port": "x"}}, "config: mqtt.port: expected `int | null`, got `str`"),
         (MINIMAL | {"http": {"token": ""}}, "config: http.token: expected `str` of length >= 1"),
+        (MINIMAL | {"interval": {}}, "config: interval: object missing required field `coverage`"),
+        (MINIMAL | {"interval": {"coverage": 1}}, "config: interval.coverage: expected `float` <= 0.99"),
+        (
+            MINIMAL | {"interval": {"coverage": 0.9, "truth": "a/b"}},
+            "config: interval.truth: expected a topic with {stream}, got 'a/b'",
+        ),
+        (
+            MINIMAL | {"interval": {"coverage": 0.9}, "udp": {"port": 1, "wire": "f32"}},
+            "config: udp.wire: expected json, msgpack or frame with [interval], got 'f32'",
+        ),
+        (
+            MINIMAL | {"interval": {"coverage": 0.9}, "mqtt": {"wire": "f32"}},
+            "config: mqtt.wire: expected json, msgpack or frame with [interval], got 'f32'",
+        ),
+        (
+            {
+                "model": {"path": "m"},
+                "tcp": {"port": 1},
+                "interval": {"coverage": 0.9, "truth": "a/{stream}"},
+            },
+            "config: interval.truth: expected a section [mqtt] where it arrives, got none",
+        ),
         (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got int"),
         (
             MINIMAL | {"tcp": {"port": 1, "wire": "f32"}},

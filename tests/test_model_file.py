@@ -16,7 +16,7 @@ from stream_rnn.errors import ModelError
 from stream_rnn.model.file import load_model, save_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
-from tests.small import saved_model, small_model
+from tests.small import calibrated, saved_model, small_model
 
 MODEL = small_model()
 
@@ -26,6 +26,20 @@ def refusal(path: Path) -> str:
         load_model(path)
     assert "\n" not in str(caught.value)
     return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_residuals_survive_the_file_and_the_digest_covers_them(tmp_path: Path) -> None:
+    model = calibrated(MODEL)
+    loaded = load_model(saved_model(tmp_path, model))
+    np.testing.assert_array_equal(loaded.calibration(), model.calibration())
+    assert loaded.hash == model.hash != MODEL.hash
+
+
+def test_residuals_of_another_number_of_outputs_are_named(tmp_path: Path) -> None:
+    wrong = {"interval.residuals": np.zeros((4, 3), dtype=np.float32)}
+    assert refusal(rewritten(tmp_path, {}, wrong)) == (
+        "tensor 'interval.residuals': expected shape (4, 2), got (4, 3)"
+    )
 
 
 def rewritten(

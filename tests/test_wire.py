@@ -4,6 +4,7 @@ import json
 import struct
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from stream_rnn.sample import F32, NONE, Flag, Prediction, Sample, Steps
 from stream_rnn.wire import CODECS, WireName
 from stream_rnn.wire.frame import HEADER
 from stream_rnn.wire.rows import ROWS
+from stream_rnn.wire.truth import decode_truth
 
 NAMED: list[WireName] = ["json", "msgpack"]
 NUMBERED: list[WireName] = ["json", "msgpack", "frame"]
@@ -38,6 +40,15 @@ predictions = st.builds(
 )
 
 
+def with_bounds(prediction: Prediction) -> Prediction:
+    """The same with an interval."""
+    bounds: F32 = np.stack([prediction.y - np.float32(1), prediction.y + np.float32(2)])
+    return msgspec.structs.replace(prediction, bounds=np.nan_to_num(bounds))
+
+
+banded = predictions.map(with_bounds)
+
+
 def same_bits(a: F32, b: F32) -> bool:
     return a.dtype == b.dtype == np.float32 and a.tobytes() == b.tobytes()
 
@@ -58,6 +69,71 @@ def test_prediction_survives_to_the_bit(wire: WireName, prediction: Prediction, 
     assert same_bits(back.y, prediction.y)
     for name in ("stream", "seq", "session", "model", "flags", "missed", "t_source_ns", "t_stepped_ns"):
         assert getattr(back, name) == getattr(prediction, name)
+
+
+@pytest.mark.parametrize("wire", NUMBERED)
+@given(prediction=banded, t_ns=numbers)
+def test_interval_survives_to_the_bit(wire: WireName, prediction: Prediction, t_ns: int) -> None:
+    back, published = CODECS[wire].decode_prediction(CODECS[wire].encode_prediction(prediction, t_ns))
+    assert (published, back.seq, back.flags) == (t_ns, prediction.seq, prediction.flags)
+    assert same_bits(back.y, prediction.y)
+    assert back.bounds is not None
+    assert prediction.bounds is not None
+    assert same_bits(back.bounds, prediction.bounds)
+
+
+@pytest.mark.parametrize("wire", NAMED)
+def test_interval_comes_after_the_fields_of_a_prediction_and_says_nothing_else(wire: WireName) -> None:
+    bare = Prediction("a", 7, "s", "m", np.ones(2, dtype=np.float32), Flag.GAP, 3, None, 5, 6)
+    decode = json.loads if wire == "json" else msgspec.msgpack.decode
+    without, whole = (decode(CODECS[wire].encode_prediction(p, 9)) for p in (bare, with_bounds(bare)))
+    assert list(whole) == [*without, "y_low", "y_high"]
+    assert whole == without | {"y_low": [0, 0], "y_high": [3, 3]}
+
+
+def test_frame_with_an_interval_is_a_kind_of_its_own() -> None:
+    bare = Prediction("a", 7, "s", "m", np.ones(2, dtype=np.float32))
+    without, whole = (CODECS["frame"].encode_prediction(p, 9) for p in (bare, with_bounds(bare)))
+    assert (without[3], whole[3]) == (2, 3)
+    assert struct.unpack_from("<I", without, 8) == (2,)
+    assert struct.unpack_from("<I", whole, 8) == (6,)
+    assert whole[12 : len(without)] == without[12:]
+    assert np.frombuffer(whole[len(without) :], "<f4").tolist() == [0, 0, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_low": [1.0]}, "prediction: expected y_low and y_high of each output, or neither"),
+        (
+            {"y_low": [1.0], "y_high": [1.0, 2.0]},
+            "prediction: expected y_low and y_high of each output, or neither",
+        ),
+        ({"y_low": 1}, "prediction: Expected `array | null`, got `int` - at `$.y_low`"),
+    ],
+)
+def test_half_an_interval_is_refused(change: dict[str, object], message: str) -> None:
+    bare = Prediction("a", 0, "s", "m", np.ones(1, dtype=np.float32))
+    payload = json.loads(CODECS["json"].encode_prediction(bare, 9)) | change
+    with pytest.raises(WireError) as caught:
+        CODECS["json"].decode_prediction(json.dumps(payload).encode())
+    assert (caught.value.reason, str(caught.value)) == ("fields", message)
+
+
+def test_frame_whose_values_are_not_three_of_each_output_is_refused() -> None:
+    payload = bytearray(
+        CODECS["frame"].encode_prediction(Prediction("", 0, "s", "m", np.ones(4, np.float32)), 9)
+    )
+    payload[3] = 3
+    with pytest.raises(WireError, match=r"^frame: expected three values for each output, got 4$"):
+        CODECS["frame"].decode_prediction(bytes(payload))
+
+
+def test_end_that_is_not_finite_is_null_in_json() -> None:
+    bounds: F32 = np.array([[-np.inf, 0], [np.nan, 1]], dtype=np.float32)
+    prediction = Prediction("a", 0, "s", "m", np.ones(2, np.float32), bounds=bounds)
+    payload = json.loads(CODECS["json"].encode_prediction(prediction, 0))
+    assert (payload["y_low"], payload["y_high"]) == ([None, 0], [None, 1])
 
 
 @given(x=values)
@@ -311,3 +387,23 @@ def test_rows_are_answered_with_the_bytes_of_each_prediction(wire: WireName) -> 
         for stream, seq, t_ns, y, received in columns
     ]
     assert ROWS[wire].encode(steps, 10) == [CODECS[wire].encode_prediction(p, 10) for p in predictions]
+    if wire != "f32":
+        predictions = [with_bounds(p) for p in predictions]
+        steps = steps._replace(bounds=np.stack([p.bounds for p in predictions if p.bounds is not None]))
+        assert ROWS[wire].encode(steps, 10) == [CODECS[wire].encode_prediction(p, 10) for p in predictions]
+
+
+def test_truth_is_read_and_what_is_none_is_named() -> None:
+    assert decode_truth(b'{"seq": 7, "y": [1.5, null], "t_ns": 3}', "a")[:2] == ("a", 7)
+    assert decode_truth(b'{"seq": 7, "y": [1], "stream": "b"}', "a").stream == "b"
+    for payload, message in {
+        b"{": "truth of 'a': expected JSON: Input data was truncated",
+        b"[1]": "truth of 'a': Expected `object`, got `array`",
+        b'{"y": [1]}': "truth of 'a': Object missing required field `seq`",
+        b'{"seq": -1, "y": [1]}': "truth of 'a': Expected `int` >= 0 - at `$.seq`",
+        b'{"seq": 1, "y": []}': "truth of 'a': expected at least one output, got an empty array",
+        b'{"seq": 1, "y": ["1"]}': "truth of 'a': Expected `float | null`, got `str` - at `$.y[0]`",
+    }.items():
+        with pytest.raises(WireError) as caught:
+            decode_truth(payload, "a")
+        assert str(caught.value) == message

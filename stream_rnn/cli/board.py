@@ -12,18 +12,12 @@ import numpy as np
 from stream_rnn.errors import WireError
 from stream_rnn.sample import F32, Flag, Prediction
 from stream_rnn.wire import Codec
+from stream_rnn.wire.truth import decode_truth
 
 HISTORY = 1000  # samples of each stream kept for its trace
 RECENT = 2000  # latencies its percentiles are taken from
 UNMATCHED = 5000  # truths that wait for their prediction
 RATE_WINDOW_NS = 2_000_000_000
-
-
-class TruthFields(msgspec.Struct):
-    """A message of the truth topic."""
-
-    seq: int
-    y: list[float | None]
 
 
 class RunningR2:
@@ -144,12 +138,12 @@ class Board:
     def take_truth(self, stream: str, payload: bytes) -> None:
         """Take in a message of a truth topic."""
         try:
-            fields = msgspec.json.decode(payload, type=TruthFields)
-        except msgspec.DecodeError:
+            truth = decode_truth(payload, stream)
+        except WireError:
             self.unreadable += 1
             return
-        board = self.streams.setdefault(stream, StreamBoard(len(fields.y)))
-        board.take_truth(fields.seq, np.array(fields.y, dtype=np.float32))
+        board = self.streams.setdefault(truth.stream, StreamBoard(len(truth.y)))
+        board.take_truth(truth.seq, truth.y)
 
     @property
     def outputs(self) -> list[tuple[str, str]]:

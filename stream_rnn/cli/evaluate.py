@@ -9,10 +9,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from stream_rnn.errors import RecordingError
+from stream_rnn.errors import ConfigError, RecordingError
+from stream_rnn.interval import PACE, Interval
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import read_table
+from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded, Scores, decode, score
+from stream_rnn.training.interval import Coverage, Measured, bounds_of, measure
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +29,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which rows are scored; each recording is streamed from its beginning (test)",
     )
     parser.add_argument(
-        "--predictions", type=Path, metavar="FILE.npz", help="write the predictions: arrays rows, y, truth"
+        "--predictions",
+        type=Path,
+        metavar="FILE.npz",
+        help="write the predictions: arrays rows, y, truth; with --coverage y_low and y_high too",
+    )
+    parser.add_argument(
+        "--coverage",
+        type=float,
+        metavar="SHARE",
+        help="make prediction intervals that state this coverage, and measure it: as calibrated, and adapted",
+    )
+    parser.add_argument(
+        "--delay",
+        type=int,
+        metavar="SAMPLES",
+        help="samples after which the truth of a prediction adapts the intervals (1 + the model's horizon)",
+    )
+    parser.add_argument(
+        "--pace",
+        type=float,
+        default=PACE,
+        help=f"how far a miss moves an interval, as interval.pace ({PACE})",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
@@ -34,20 +58,73 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Stream, score, report."""
     predictor = Predictor.load(args.model)
+    interval, delay = _interval(args, predictor)
     recording = read_table(args.recording)
     decoded = decode(predictor, recording, args.rows)
     outputs = predictor.model.card.outputs
     scores = score(decoded, tuple(output.name for output in outputs))
+    bounds = None if interval is None else bounds_of(decoded, interval, delay)
+    measured = (
+        None
+        if interval is None or bounds is None
+        else measure(decoded, interval, bounds, delay, tuple(scores.r2))
+    )
     if args.predictions is not None:
-        _write(decoded, args.predictions)
+        _write(decoded, bounds, args.predictions)
     if args.json:
         report = {"model": predictor.model.hash, "recording": recording.name, args.rows: scores}
+        if measured is not None:
+            report["intervals"] = measured
         print(msgspec.json.encode(report).decode())
-    else:
-        units = {output.name: output.unit for output in outputs}
-        title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
-        Console().print(scores_table(scores, units, title))
+        return 0
+    units = {output.name: output.unit for output in outputs}
+    title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
+    Console().print(scores_table(scores, units, title))
+    if measured is not None:
+        Console().print(coverage_table(measured, units))
     return 0
+
+
+def _interval(args: argparse.Namespace, predictor: Predictor) -> tuple[Interval | None, int]:
+    """The intervals that are asked for, and after how many samples the truth is known.
+
+    Raises:
+        ConfigError: An option that cannot be.
+        ModelError: The model was never calibrated.
+    """
+    delay = 1 + predictor.model.card.horizon if args.delay is None else args.delay
+    if delay < 1:
+        raise ConfigError(f"--delay: expected at least 1 sample, got {delay}")
+    if args.coverage is None:
+        return None, delay
+    if not 0 < args.coverage < 1:
+        raise ConfigError(f"--coverage: expected a share between 0 and 1, got {args.coverage}")
+    if not 0 < args.pace <= 1:
+        raise ConfigError(f"--pace: expected more than 0 and at most 1, got {args.pace}")
+    return Interval(predictor.model.calibration(), args.coverage, args.pace), delay
+
+
+def coverage_table(measured: Measured, units: Mapping[str, str]) -> Table:
+    """Intervals as a table for people.
+
+    Args:
+        measured: What they were worth.
+        units: Unit of each output by its name.
+    """
+    title = f"Intervals of coverage {measured.nominal:g}, the truth {measured.delay} samples later"
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for heading in ("output", "intervals"):
+        table.add_column(heading)
+    for heading in ("coverage", "width", "score"):
+        table.add_column(heading, justify="right")
+    for name, fixed in measured.fixed.items():
+        for what, how in (("as calibrated", fixed), ("adapted", measured.adapted[name])):
+            table.add_row(name, what, *_worth(how, units[name]))
+    return table
+
+
+def _worth(how: Coverage, unit: str) -> list[str]:
+    return [_number(how.coverage), *(f"{_number(value)} {unit}".rstrip() for value in (how.width, how.score))]
 
 
 def scores_table(scores: Scores, units: Mapping[str, str], title: str) -> Table:
@@ -76,8 +153,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _write(decoded: Decoded, path: Path) -> None:
+def _write(decoded: Decoded, bounds: F32 | None, path: Path) -> None:
+    arrays = decoded._asdict()
+    if bounds is not None:
+        arrays |= {"y_low": bounds[:, 0], "y_high": bounds[:, 1]}
     try:
-        np.savez_compressed(path, rows=decoded.rows, y=decoded.y, truth=decoded.truth)
+        np.savez_compressed(path, **arrays)
     except OSError as error:
         raise RecordingError(f"{path}: expected a place to write predictions, got {error.strerror}") from None

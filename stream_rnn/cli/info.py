@@ -138,6 +138,9 @@ def description(model: Model) -> dict[str, Any]:
         "missing features": card.missing,
         "horizon": f"{card.horizon} samples",
         "golden vector": f"{len(model.golden_x)} rows",
+        "intervals": "none"
+        if model.residuals is None
+        else f"from {len(model.residuals)} quantiles of residuals",
     }
     return facts | {name.replace("_", " "): value for name, value in card.provenance.items()}
 

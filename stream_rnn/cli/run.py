@@ -92,8 +92,14 @@ def nothing_collected() -> Iterator[None]:
 
 
 def loaded(config: Config) -> Predictor:
-    """The model, compiled, proved, and fitted to this machine."""
+    """The model, compiled, proved, and fitted to this machine.
+
+    Raises:
+        ModelError: It cannot be served, or makes no intervals where the config asks for them.
+    """
     predictor = Predictor.load(config.model.path)
+    if config.interval is not None:
+        predictor.model.calibration()
     if config.daemon.sparse:
         predictor.tune(time.perf_counter_ns)
     return predictor

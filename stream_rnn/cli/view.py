@@ -84,9 +84,20 @@ def _outputs(stream: StreamBoard, count: int) -> list[str]:
     truth = stream.truth.get(stream.last.seq) if stream.last is not None else None
     for k in range(count):
         y = None if stream.last is None or k >= len(stream.last.y) else float(stream.last.y[k])
-        cells += [_number(y, 2), _number(None if truth is None else float(truth[k]), 2)]
+        cells += [
+            _number(y, 2) + _interval(stream, k),
+            _number(None if truth is None else float(truth[k]), 2),
+        ]
         cells.append(_number(r2[k] if k < len(r2) else None, 3))
     return cells
+
+
+def _interval(stream: StreamBoard, k: int) -> str:
+    """The ends of an output's interval, where predictions have one."""
+    bounds = None if stream.last is None else stream.last.bounds
+    if bounds is None or k >= bounds.shape[1]:
+        return ""
+    return f" [{bounds[0, k]:.2f}, {bounds[1, k]:.2f}]"
 
 
 def _state(stream: StreamBoard, now_ns: int) -> list[str]:

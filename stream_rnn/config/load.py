@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from stream_rnn.config.interval import check_interval
 from stream_rnn.config.sections import SECRETS, SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
 from stream_rnn.transports.mqtt_settings import HIDDEN
@@ -54,6 +55,11 @@ def load_config(path: Path | None, environment: Mapping[str, str], flags: Settin
 
 def _check_sources(config: Config, subject: str) -> None:
     sections = {name: getattr(config, name) for name in SOURCES}
+    wires = {name: getattr(s, "codec", None) or s.wire for name, s in sections.items() if s is not None}
+    try:
+        check_interval(config.interval, wires)
+    except ConfigError as error:
+        raise ConfigError(f"{subject}: {error}") from None
     if not any(sections.values()):
         raise ConfigError(f"{subject}: expected a way in, one of [{'], ['.join(SOURCES)}], got none")
     for name, section in sections.items():

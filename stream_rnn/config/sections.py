@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 
+from stream_rnn.config.interval import IntervalSection
 from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
 from stream_rnn.transports.cut import Framing
@@ -306,6 +307,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     http: HttpSection | None = None
     latency: LatencySection = LatencySection()
     recording: RecordingSection | None = None
+    interval: IntervalSection | None = None
 
 
 def section_types() -> dict[str, type[msgspec.Struct]]:

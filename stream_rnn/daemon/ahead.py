@@ -12,6 +12,7 @@ import time
 
 from stream_rnn.daemon.alarm import Alarm
 from stream_rnn.daemon.rhythm import Rhythm
+from stream_rnn.interval import Interval
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import Sample
 from stream_rnn.session.rules import Rules
@@ -39,12 +40,13 @@ class Ahead:
 
     Args:
         predictor: The model that is served.
+        interval: How its predictions get an interval, or None.
 
     Attributes:
         counters: `prepared`, how often; `met`, how many samples then came to a prepared step.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, interval: Interval | None = None) -> None:
         self.counters = dict.fromkeys(("prepared", "met"), 0)
         self._predictor = predictor
         self._rhythms: dict[str, Rhythm] = {}
@@ -52,7 +54,7 @@ class Ahead:
         self._alarm = Alarm(self._ring)
         self._next: tuple[Session, Codec, bytes, int] | None = None  # and until when to stay awake
         self._prepared: Session | None = None
-        self._unheard = Session("", Shared(predictor, Rules(), ""))
+        self._unheard = Session("", Shared(predictor, Rules(), "", interval=interval))
 
     def took(self, session: Session, codec: Codec, payload: bytes, now_ns: int) -> None:
         """A sample was stepped and answered: wait for the next one.

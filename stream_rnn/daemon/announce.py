@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -15,12 +16,26 @@ from stream_rnn.transports.base import Publication
 SCHEMA = 1
 
 
+class Happened(Protocol):
+    """Takes what an operator should see."""
+
+    def __call__(self, kind: str, detail: str, stream: str = "") -> None:
+        """One event."""
+
+
 def status(state: str, run: str) -> bytes:
     """The retained status. The run id tells a late will of an earlier run from this one's."""
     return msgspec.json.encode({"status": state, "session": run})
 
 
-def info(predictor: Predictor, node: str, run: str, inputs: dict[str, dict[str, str]], rules: Rules) -> bytes:
+def info(
+    predictor: Predictor,
+    node: str,
+    run: str,
+    inputs: dict[str, dict[str, str]],
+    rules: Rules,
+    **more: dict[str, Any],
+) -> bytes:
     """The retained birth message: what is served, what it takes, and what its bits depend on.
 
     Args:
@@ -29,6 +44,7 @@ def info(predictor: Predictor, node: str, run: str, inputs: dict[str, dict[str, 
         run: Id of this run.
         inputs: Each source by name, with where samples go and how they are encoded.
         rules: What is done with samples that do not follow each other.
+        more: What else is told, by name.
     """
     card = predictor.model.card
     versions = environment()
@@ -52,6 +68,7 @@ def info(predictor: Predictor, node: str, run: str, inputs: dict[str, dict[str, 
             "rules": {name: getattr(rules, name) for name in Rules.__struct_fields__},
             "versions": versions,
             "cpu": cpu,
+            **more,
         }
     )
 
@@ -72,7 +89,9 @@ def births(
         name: {"wire": source.wire, "topic": mqtt.topic if mqtt is not None and name == "mqtt" else ""}
         for name, source in sources.items()
     }
-    birth = info(predictor, config.daemon.node, run, inputs, config.stream)
+    interval = config.interval
+    more = {} if interval is None else {"interval": {"coverage": interval.coverage, "truth": interval.truth}}
+    birth = info(predictor, config.daemon.node, run, inputs, config.stream, **more)
     return [
         Publication(f"{topic}/info", birth, 1, retain=True),
         Publication(f"{topic}/status", status("online", run), 1, retain=True),

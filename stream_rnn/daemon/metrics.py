@@ -48,6 +48,7 @@ class Metrics:
             "waiting": pipeline.waiting,
             "unrecorded": pipeline.notes.unrecorded,
             "ahead": pipeline.ahead.counters if pipeline.ahead is not None else {},
+            "interval": pipeline.truths.told(),
             "transports": {
                 name: {"up": source.transport.up, **source.transport.counters}
                 for name, source in sources.items()

@@ -7,15 +7,16 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.ahead import Ahead
+from stream_rnn.daemon.announce import Happened
 from stream_rnn.daemon.notes import Notes
 from stream_rnn.daemon.pauses import Pauses
 from stream_rnn.daemon.sources import Source
+from stream_rnn.daemon.truths import Truths, interval_of
 from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.latency.stages import Latency, Taken
@@ -32,13 +33,6 @@ CHUNK = 64  # messages taken from the inbox before the sockets are read again
 FEW = 7  # fewer samples are stepped one by one: to gather them would cost more than it saves
 
 
-class Happened(Protocol):
-    """Takes what an operator should see."""
-
-    def __call__(self, kind: str, detail: str, stream: str = "") -> None:
-        """One event."""
-
-
 class Pipeline:
     """All streams' sessions, and what is counted while they are fed.
 
@@ -52,14 +46,20 @@ class Pipeline:
         sessions: One for each stream.
         refused: Samples that cannot be stepped, by reason.
         published: Predictions made.
+        truths: What moves the intervals of predictions.
         pauses: Streams that are not stepped for a while.
         notes: What a recording is told.
         latency: How long each stage takes.
         ahead: What makes ready for the next sample, or None.
+
+    Raises:
+        ModelError: Intervals are asked of a model that was never calibrated.
     """
 
     def __init__(self, config: Config, predictor: Predictor, run_id: str, happened: Happened) -> None:
-        self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams)
+        interval = interval_of(config, predictor)
+        self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams, interval)
+        self.truths = Truths(self.sessions, config.interval, predictor.outputs, happened)
         self.refused: Counter[str] = Counter()
         self.published = 0
         self.pauses = Pauses()
@@ -71,20 +71,22 @@ class Pipeline:
         self._inbox = _inbox(config)
         self._given_up = 0
         self._drain_due = False
-        self.ahead = Ahead(predictor) if config.daemon.ahead else None
+        self.ahead = Ahead(predictor, interval) if config.daemon.ahead else None
 
     def adopt(self, config: Config, predictor: Predictor) -> None:
         """Go on with another config and model; what waits in the inbox is answered first."""
         self.drain()
         self._stop_ahead()
-        self.ahead = Ahead(predictor) if config.daemon.ahead else None
+        interval = interval_of(config, predictor)
+        self.ahead = Ahead(predictor, interval) if config.daemon.ahead else None
+        self.truths.adopt(config.interval, predictor.outputs)
         self._given_up = self.dropped
         if config.latency != self._config.latency:
             self.latency = Latency(config.latency.groups)
         self._config, self._inbox = config, _inbox(config)
         self.notes.settings = config.recording
         self._topic = f"{config.daemon.topic}/predictions/"
-        self.sessions.adopt(predictor, config.stream, config.stream.max_streams)
+        self.sessions.adopt(predictor, config.stream, config.stream.max_streams, interval)
 
     def end(self) -> None:
         """Answer what waits; what still comes is answered at once."""
@@ -151,7 +153,7 @@ class Pipeline:
                 self._drain_due = True
                 asyncio.get_running_loop().call_soon(self._drain_some)
 
-        return deliver
+        return self.truths.apart(deliver)
 
     def drain(self) -> None:
         """Answer all that waits."""

@@ -44,7 +44,8 @@ def depends(config: Config, name: str) -> tuple[object, ...]:
     section = getattr(config, name)
     if section is None or (name != "mqtt" and section.answer == "sender"):
         return (section,)
-    return section, config.mqtt, config.daemon.topic, config.commands.mqtt, config.inbox.policy
+    truth = None if config.interval is None else config.interval.truth
+    return section, config.mqtt, config.daemon.topic, config.commands.mqtt, config.inbox.policy, truth
 
 
 def open_sources(
@@ -75,8 +76,10 @@ def open_sources(
         from stream_rnn.transports.mqtt import MqttTransport  # noqa: PLC0415 - 30 ms that only this needs
 
         taken = control if config.commands.mqtt else None
+        truth = None if config.interval is None else config.interval.truth
         mqtt = MqttTransport(
             config.mqtt,
+            topics=[config.mqtt.topic, *([] if truth is None else [truth])],
             will=will,
             on_connect=births,
             report=report,

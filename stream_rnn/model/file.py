@@ -95,6 +95,8 @@ def _assemble(path: Path, card: Card, tensors: dict[str, F32]) -> Model:
         "golden.x": (rows, C),
         "golden.y": (rows, K),
     }
+    if "interval.residuals" in tensors:
+        expected["interval.residuals"] = (max(1, len(np.atleast_1d(tensors["interval.residuals"]))), K)
     for name, shape in expected.items():
         if name not in tensors:
             raise ModelError(f"{path}: expected a tensor {name!r}, got none")
@@ -107,4 +109,5 @@ def _assemble(path: Path, card: Card, tensors: dict[str, F32]) -> Model:
         std=tensors["preprocess.std"],
         golden_x=tensors["golden.x"],
         golden_y=tensors["golden.y"],
+        residuals=tensors.get("interval.residuals"),
     )

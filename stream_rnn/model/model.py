@@ -78,6 +78,8 @@ class Model(msgspec.Struct, frozen=True):
         std: Standard deviation of each feature, (D,).
         golden_x: A few samples, (G, C), or (0, C) where none were recorded.
         golden_y: What the model answers to them from a fresh state, (G, K).
+        residuals: Quantiles of truth - prediction over the validation rows, ascending, (R, K).
+            None where nobody measured them.
     """
 
     card: Card
@@ -86,6 +88,7 @@ class Model(msgspec.Struct, frozen=True):
     std: F32
     golden_x: F32
     golden_y: F32
+    residuals: F32 | None = None
 
     @property
     def bin_ms(self) -> float:
@@ -139,7 +142,20 @@ class Model(msgspec.Struct, frozen=True):
             "preprocess.std": self.std,
             "golden.x": self.golden_x,
             "golden.y": self.golden_y,
+            **({} if self.residuals is None else {"interval.residuals": self.residuals}),
         }
+
+    def calibration(self) -> F32:
+        """Its residuals, (R, K).
+
+        Raises:
+            ModelError: Nobody measured them.
+        """
+        if self.residuals is None:
+            raise ModelError(
+                f"model {self.hash}: expected residuals to make intervals from, got none; train it again"
+            )
+        return self.residuals
 
 
 def split_weights(architecture: Architecture, flat: F32) -> dict[str, F32]:

@@ -79,6 +79,10 @@ def _up(facts: Facts) -> Iterator[tuple[tuple[str, ...], float]]:
         yield (transport,), float(counters["up"])
 
 
+def _of_interval(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
+    return lambda facts: [((name,), value) for name, value in facts["interval"].get(key, {}).items()]
+
+
 PREFIX = "stream_rnn_"
 LATENCY = f"{PREFIX}latency_seconds"
 
@@ -116,6 +120,20 @@ METRICS = (
         "Steps prepared before their sample was due, and samples that met one.",
         ("what",),
         _by("ahead"),
+    ),
+    Metric(
+        "truths",
+        "counter",
+        "Truths by what became of them, each one of taken, unmatched, refused.",
+        ("outcome",),
+        _of_interval("truths"),
+    ),
+    Metric(
+        "truth_outputs",
+        "counter",
+        "Outputs whose truth lay inside or outside of their interval.",
+        ("where",),
+        _of_interval("outputs"),
     ),
     Metric("evicted", "counter", "Streams forgotten because they were idle.", (), _one("evicted")),
     Metric("transport", "counter", "What each way in counts.", ("transport", "counter"), _transports),

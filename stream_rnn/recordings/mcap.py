@@ -32,6 +32,8 @@ SCHEMAS: dict[Kind, dict[str, object]] = {
     "samples": {"x": _NUMBERS, "seq": {"type": ["integer", "null"]}, "t_ns": {"type": ["integer", "null"]}},
     "predictions": {
         "y": _NUMBERS,
+        "y_low": _NUMBERS,
+        "y_high": _NUMBERS,
         "seq": {"type": "integer"},
         "flags": {"type": "array", "items": {"type": "string"}},
         "missed": {"type": "integer"},

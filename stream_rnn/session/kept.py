@@ -2,6 +2,7 @@
 
 import msgspec
 
+from stream_rnn.interval import Adapted, Interval, Taken, around
 from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, Memory
 from stream_rnn.sample import F32
 from stream_rnn.session.rules import Counters
@@ -17,12 +18,13 @@ class Kept:
         row: Number of its row.
     """
 
-    __slots__ = ("_shared", "_unusual", "row", "stream")
+    __slots__ = ("_adapted", "_shared", "_unusual", "row", "stream")
 
     def __init__(self, stream: str, shared: Shared) -> None:
         self.stream = stream
         self._shared = shared
         self._unusual: Unusual | None = None
+        self._adapted: Adapted | None = None
         self.row = shared.memories.take() // shared.memories.stride
         self._set(LAST_SEQ, -1)
 
@@ -51,6 +53,24 @@ class Kept:
         """What happened to the stream's samples: a copy."""
         counters = Counters() if self._unusual is None else self._unusual.counters
         return msgspec.structs.replace(counters, stepped=self.stepped)
+
+    def bounds(self, interval: Interval, seq: int, y: F32) -> F32:
+        """The interval of a prediction, (2, K); where a truth may come, it waits for it."""
+        if not interval.pending:
+            return around(y, interval.margins)
+        if self._adapted is None:
+            self._adapted = Adapted(interval)
+        both = around(y, self._adapted.margins)
+        self._adapted.remember(seq, both)
+        return both
+
+    def take_truth(self, seq: int, truth: F32) -> Taken | None:
+        """Learn from what a prediction should have been, (K,); None where none of this number waits."""
+        return None if self._adapted is None else self._adapted.take(seq, truth)
+
+    def begin_intervals_anew(self) -> None:
+        """The margins of this stream's intervals are again those of the model."""
+        self._adapted = None
 
     def _get(self, field: int) -> int:
         return self._shared.memories.get(self.at, field)

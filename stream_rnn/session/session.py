@@ -19,7 +19,7 @@ from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.kept import Kept
 from stream_rnn.session.shared import Shared, Unusual
-from stream_rnn.session.stored import VERSION, Stored, read, unusual_of, waiting_of
+from stream_rnn.session.stored import VERSION, Stored, adapted_of, read, unusual_of, waiting_of
 from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED, advance
 
 Clock = Callable[[], int]
@@ -110,6 +110,8 @@ class Session(Kept):
         unusual.waiting.clear()
         unusual.gaps.clear()
         unusual.late_seq, unusual.late_run = -1, 0
+        if self._adapted is not None:
+            self._adapted.forget_pending()
         self._forget()
 
     def to_bytes(self) -> bytes:
@@ -130,6 +132,7 @@ class Session(Kept):
             self.counters,
             self.memory.to_bytes(),
             unusual.owed,
+            b"" if self._adapted is None else self._adapted.to_bytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -148,6 +151,7 @@ class Session(Kept):
         session._set(STEPPED, stored.counters.stepped)
         session._set(STATUS, FRESH if stored.fresh else ODD)
         session._unusual = unusual_of(stored)
+        session._adapted = adapted_of(stored, shared.interval)
         return session
 
     @staticmethod
@@ -220,9 +224,12 @@ class Session(Kept):
                 return []
         told = Flag(flags) if flags else NO_FLAGS
         run, model, stream = shared.run, shared.predictor.hash, self.stream
-        return [
-            Prediction(stream, seq, run, model, y, told, missed, sample.t_ns, t_received_ns, t_stepped_ns)
-        ]
+        t_ns, interval = sample.t_ns, shared.interval
+        if interval is None:
+            return [Prediction(stream, seq, run, model, y, told, missed, t_ns, t_received_ns, t_stepped_ns)]
+        bounds = self.bounds(interval, seq, y)
+        times = t_ns, t_received_ns, t_stepped_ns
+        return [Prediction(stream, seq, run, model, y, told, missed, *times, bounds)]
 
     def _forget(self) -> None:
         """Start the hidden state anew; the last sample is still remembered, for a gap to hold."""

@@ -1,5 +1,6 @@
 """What all sessions of a daemon share, and the little that one keeps beside its row of memory."""
 
+from stream_rnn.interval import Interval
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
@@ -14,14 +15,17 @@ class Shared:
         rules: What a session does with samples that do not follow each other.
         run: Name of this run, in every prediction.
         most: Sessions there may be.
+        interval: How predictions get an interval, or None where none is asked for.
 
     Attributes:
         totals: What happened to all samples, those of forgotten sessions among them.
         memories: A row a session.
     """
 
-    def __init__(self, predictor: Predictor, rules: Rules, run: str, most: int = 1) -> None:
-        self.predictor, self.rules, self.run = predictor, rules, run
+    def __init__(
+        self, predictor: Predictor, rules: Rules, run: str, most: int = 1, interval: Interval | None = None
+    ) -> None:
+        self.predictor, self.rules, self.run, self.interval = predictor, rules, run, interval
         self.totals = Counters()
         self.memories = Memories(predictor.shape, most)
 

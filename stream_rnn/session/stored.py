@@ -4,6 +4,7 @@ import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError
+from stream_rnn.interval import Adapted, Interval
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
 from stream_rnn.session.rules import Counters
@@ -38,6 +39,7 @@ class Stored(msgspec.Struct, array_like=True):
     counters: Counters
     memory: bytes
     owed: int = 0  # flags of the next prediction
+    adapted: bytes = b""  # margins of its intervals
 
 
 def waiting_of(unusual: Unusual) -> list[Waiting]:
@@ -58,6 +60,20 @@ def unusual_of(stored: Stored) -> Unusual:
         w.seq: (Sample(stored.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns) for w in stored.waiting
     }
     return unusual
+
+
+def adapted_of(stored: Stored, interval: Interval | None) -> Adapted | None:
+    """The margins of a session that was stored; None where no truth is to come, or none was to.
+
+    Raises:
+        ModelError: These are no margins.
+    """
+    if not stored.adapted or interval is None or not interval.pending:
+        return None
+    try:
+        return Adapted.from_bytes(stored.adapted, interval)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise ModelError(f"session state: expected margins of its intervals: {error}") from None
 
 
 def _writable(raw: bytes) -> F32:

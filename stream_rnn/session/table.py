@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from stream_rnn.errors import CountedError, SampleError
+from stream_rnn.interval import Interval, Taken
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import I64, Flag, Rows, Sample, Steps
+from stream_rnn.sample import F32, I64, Flag, Rows, Sample, Steps
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
@@ -27,8 +28,15 @@ class Sessions:
         evicted: Sessions forgotten because they were idle.
     """
 
-    def __init__(self, predictor: Predictor, rules: Rules, run: str, max_streams: int) -> None:
-        self._shared = Shared(predictor, rules, run, max_streams)
+    def __init__(
+        self,
+        predictor: Predictor,
+        rules: Rules,
+        run: str,
+        max_streams: int,
+        interval: Interval | None = None,
+    ) -> None:
+        self._shared = Shared(predictor, rules, run, max_streams, interval)
         self._together = Together(self._shared)
         self._max_streams = max_streams
         self._table: dict[str, Session] = {}
@@ -123,6 +131,11 @@ class Sessions:
         self._used_ns[[session.row for session in sessions]] = now_ns
         return self._together.feed_rows(sessions, rows, t_received_ns, clock)
 
+    def take_truth(self, stream: str, seq: int, truth: F32) -> Taken | None:
+        """Learn from what a prediction should have been, (K,); None where none of this number waits."""
+        session = self._table.get(stream)
+        return None if session is None else session.take_truth(seq, truth)
+
     def peek(self, stream: str) -> Session | None:
         """The session of a stream, if there is one; this is no use of it."""
         return self._table.get(stream)
@@ -137,11 +150,14 @@ class Sessions:
         self.evicted += len(evicted)
         return evicted
 
-    def adopt(self, predictor: Predictor, rules: Rules, max_streams: int) -> None:
-        """Go on with another model, other rules and another most of streams.
+    def adopt(
+        self, predictor: Predictor, rules: Rules, max_streams: int, interval: Interval | None = None
+    ) -> None:
+        """Go on with another model, other rules, another most of streams and other intervals.
 
         Hidden states are carried where they mean the same to both models, else they start anew; the next
-        prediction of each stream is flagged `reloaded`.
+        prediction of each stream is flagged `reloaded`. Margins are carried where nothing about the intervals
+        changed.
         """
         shared, before = self._shared, self._shared.predictor
         afresh = bool(before.model.card.unlike(predictor.model.card))
@@ -149,6 +165,10 @@ class Sessions:
         if afresh or max_streams != len(self._used_ns):
             self._move(afresh=afresh)
         self._together = Together(shared)
+        if interval is None or shared.interval is None or not interval.same(shared.interval):
+            shared.interval = interval
+            for session in self._table.values():
+                session.begin_intervals_anew()
         if before.hash != predictor.hash:
             for session in self._table.values():
                 session.mark(Flag.RELOADED)

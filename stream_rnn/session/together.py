@@ -9,6 +9,7 @@ from typing import TypeAlias
 import numpy as np
 
 from stream_rnn.errors import CountedError
+from stream_rnn.interval import Interval
 from stream_rnn.sample import F32, I64, NONE, Prediction, Rows, Sample, Steps
 from stream_rnn.session.session import Clock, Session
 from stream_rnn.session.shared import Shared
@@ -91,7 +92,18 @@ class Together:
         if outcomes.any() or shared.rules.deadline_ms:
             return _tell(sessions, rows.samples(), seqs, outcomes, ys, t_received_ns, clock)
         numbers, told, run, model = seqs.tolist(), rows.times.tolist(), shared.run, predictor.hash
-        return Steps(rows.streams, numbers, told, ys, run, model, t_received_ns, clock())
+        t_stepped_ns, interval = clock(), shared.interval
+        bounds = None if interval is None else _bounds(sessions, interval, numbers, ys)
+        return Steps(rows.streams, numbers, told, ys, run, model, t_received_ns, t_stepped_ns, bounds)
+
+
+def _bounds(sessions: Sequence[Session], interval: Interval, seqs: list[int], ys: F32) -> F32:
+    """The intervals of predictions, (N, 2, K)."""
+    if not interval.pending:
+        every: F32 = ys[:, None] + interval.margins
+        return every
+    rows = zip(sessions, seqs, ys, strict=True)
+    return np.stack([session.bounds(interval, seq, y) for session, seq, y in rows])
 
 
 def _tell(

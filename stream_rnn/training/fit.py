@@ -25,6 +25,7 @@ from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32, I64
 from stream_rnn.training.adam import Adam, clip, cosine
 from stream_rnn.training.gradient import Backpropagation, Dropout, views
+from stream_rnn.training.interval import calibrated
 from stream_rnn.training.windows import Data, Windows, features, gather, runs, scale
 
 SHARDS = 2
@@ -153,7 +154,7 @@ def fit(recordings: list[Recording], options: Options, progress: Callable[[Epoch
     none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
     model = Model(card, weights, preprocess.mean, preprocess.std, *none)
     golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    return Fitted(with_golden(model, golden), history, best.number)
+    return Fitted(calibrated(with_golden(model, golden), data, steps * bin_rows), history, best.number)
 
 
 def _unscaled(first: Recording, options: Options, bin_rows: int) -> Preprocess:

@@ -53,6 +53,13 @@ class PredictionFields(msgspec.Struct, gc=False):
     t_published_ns: int
 
 
+class IntervalFields(PredictionFields, gc=False, omit_defaults=True):
+    """The same with an interval, where one was asked for."""
+
+    y_low: list[Value] | None = None
+    y_high: list[Value] | None = None
+
+
 FLAG_NAMES: dict[int, list[str]] = {}
 """Names of each combination of flags met so far; there are at most 128."""
 
@@ -102,7 +109,7 @@ def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
     y: list[Value] = prediction.y.tolist()
     if int(prediction.flags) & NAN:
         y = [value if value is not None and math.isfinite(value) else None for value in y]
-    return PredictionFields(
+    fields = PredictionFields(
         VERSION,
         prediction.stream,
         prediction.seq,
@@ -116,13 +123,16 @@ def to_fields(prediction: Prediction, t_published_ns: int) -> PredictionFields:
         prediction.t_stepped_ns,
         t_published_ns,
     )
+    if prediction.bounds is None:
+        return fields
+    return IntervalFields(*msgspec.structs.astuple(fields), *prediction.bounds.tolist())
 
 
-def to_prediction(fields: PredictionFields) -> tuple[Prediction, int]:
+def to_prediction(fields: IntervalFields) -> tuple[Prediction, int]:
     """A prediction and the time it was published.
 
     Raises:
-        WireError: Another version, or a flag of another version.
+        WireError: Another version, or a flag of another version, or an interval of other outputs.
     """
     if fields.v != VERSION:
         raise WireError("version", f"prediction: expected version {VERSION}, got {fields.v}")
@@ -142,5 +152,15 @@ def to_prediction(fields: PredictionFields) -> tuple[Prediction, int]:
         t_source_ns=fields.t_source_ns,
         t_received_ns=fields.t_received_ns,
         t_stepped_ns=fields.t_stepped_ns,
+        bounds=_bounds(fields),
     )
     return prediction, fields.t_published_ns
+
+
+def _bounds(fields: IntervalFields) -> F32 | None:
+    low, high = fields.y_low, fields.y_high
+    if low is None and high is None:
+        return None
+    if low is None or high is None or not len(low) == len(high) == len(fields.y):
+        raise WireError("fields", "prediction: expected y_low and y_high of each output, or neither")
+    return np.stack([to_floats(low), to_floats(high)])

@@ -7,8 +7,8 @@ import msgspec
 from stream_rnn.errors import WireError
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.wire.fields import (
+    IntervalFields,
     Payload,
-    PredictionFields,
     SampleFields,
     to_fields,
     to_prediction,
@@ -68,12 +68,12 @@ class NamedCodec:
 JSON = NamedCodec(
     "JSON",
     msgspec.json.Decoder(Payload),
-    msgspec.json.Decoder(PredictionFields),
+    msgspec.json.Decoder(IntervalFields),
     msgspec.json.Encoder(),
 )
 MSGPACK = NamedCodec(
     "MessagePack",
     msgspec.msgpack.Decoder(Payload),
-    msgspec.msgpack.Decoder(PredictionFields),
+    msgspec.msgpack.Decoder(IntervalFields),
     msgspec.msgpack.Encoder(),
 )

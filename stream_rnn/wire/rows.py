@@ -74,17 +74,30 @@ class FrameRows:
     def encode(self, steps: Steps, t_published_ns: int) -> list[bytes]:
         """See `RowCodec`."""
         pack, join = frame.PREDICTION_HEAD.pack, b"".join
-        K = steps.Y.shape[1]
-        values, size = to_wire(steps.Y), 4 * K
+        kind, table = frame.PREDICTION, steps.Y
+        if steps.bounds is not None:
+            kind, table = frame.INTERVAL, np.hstack([steps.Y, steps.bounds.reshape(len(steps.Y), -1)])
+        count = table.shape[1]
+        values, size = to_wire(table), 4 * count
         session, model, t_stepped_ns = steps.session.encode(), steps.model.encode(), steps.t_stepped_ns
         keys = {stream: _padded(stream.encode()) for stream in set(steps.streams)}
         rows = zip(steps.streams, steps.seqs, steps.times, steps.t_received_ns, strict=True)
-        fixed = frame.MAGIC, frame.VERSION, frame.PREDICTION, 0
+        fixed = frame.MAGIC, frame.VERSION, kind, 0
         payloads, at = [], 0
         for stream, seq, t_ns, t_received_ns in rows:
             key, length = keys[stream]
             head = pack(
-                *fixed, length, K, seq, t_ns, 0, session, model, t_received_ns, t_stepped_ns, t_published_ns
+                *fixed,
+                length,
+                count,
+                seq,
+                t_ns,
+                0,
+                session,
+                model,
+                t_received_ns,
+                t_stepped_ns,
+                t_published_ns,
             )
             payloads.append(join((head, key, values[at : at + size])))
             at += size
