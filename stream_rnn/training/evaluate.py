@@ -10,7 +10,7 @@ from stream_rnn.errors import RecordingError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
-from stream_rnn.training.windows import Rows, runs
+from stream_rnn.training.windows import Rows, runs, shifted
 
 Choice: TypeAlias = Literal["test", "train", "all"]
 
@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
     Attributes:
         rows: Row numbers in the recording, (N,).
         y: Predictions, (N, K).
-        truth: Targets of the same rows, `horizon` ahead, (N, K).
+        truth: Targets of the same rows, `horizon` ahead, (N, K); below 0 it is behind.
     """
 
     rows: NDArray[np.int64]
@@ -77,9 +77,7 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
     for first, end in runs(rows, recording.spans()):
         predictor.reset("evaluate")
         ys = predictor.run(recording.x[first:end], stream="evaluate")
-        truth = np.full_like(ys, np.nan)
-        truth[: len(ys) - horizon] = recording.y[first + horizon : end]
-        parts.append(Decoded(np.arange(first, end), ys, truth))
+        parts.append(Decoded(np.arange(first, end), ys, shifted(recording.y[first:end], horizon)))
     predictor.reset("evaluate")
     if not parts:
         raise RecordingError(f"recording {recording.name}: expected {choice} rows, got none")
