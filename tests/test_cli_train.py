@@ -13,7 +13,6 @@ from stream_rnn.cli.train_progress import TimeLeft, clock_text
 from stream_rnn.model.file import load_model
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import last_fifth, read_table, write_table
-from stream_rnn.training.run import Epoch
 from stream_rnn.training.windows import shifted
 from tests.small import saved_model, small_model
 
@@ -161,7 +160,7 @@ def test_time_left_goes_by_the_epochs_after_the_first() -> None:
     found = []
     for number, seconds in ((5, 30.0), (6, 2.0), (7, 4.0)):
         now[0] += seconds
-        found.append(left.after(Epoch(number, 10, 0.0, 0.0, 0.0)))
+        found.append(left.after(number, 10))
     assert found == [150.0, 8.0, 9.0]
     assert [clock_text(s) for s in (7.2, 750, 3723)] == ["0:07", "12:30", "1:02:03"]
 

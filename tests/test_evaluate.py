@@ -41,6 +41,18 @@ def test_state_starts_anew_at_each_recording() -> None:
     np.testing.assert_array_equal(decoded.y[500:], stepped(CORTEX.x[500:]))
 
 
+def test_warm_stretch_goes_on_from_the_rows_before_it_in_its_recording() -> None:
+    predictor = Predictor(small_model(bin_samples=4))
+    number = np.arange(len(CORTEX.x))
+    two = msgspec.structs.replace(
+        halves(CORTEX), is_test=((number >= 300) & (number < 500)) | (number >= 900)
+    )
+    decoded = decode(predictor, two, "test", warm=True)
+    np.testing.assert_array_equal(decoded.y[:200], stepped(CORTEX.x[:500])[300:])
+    np.testing.assert_array_equal(decoded.y[200:], stepped(CORTEX.x[500:])[400:])
+    np.testing.assert_array_equal(decoded.truth, CORTEX.y[two.is_test])
+
+
 def test_future_changes_nothing_before_it() -> None:
     predictor = Predictor(small_model(bin_samples=4))
     x = CORTEX.x.copy()

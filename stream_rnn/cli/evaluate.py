@@ -27,6 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="which rows are streamed, each stretch of them from a fresh state, and scored (test)",
     )
     parser.add_argument(
+        "--warm",
+        action="store_true",
+        help="stream the rows before each stretch too: the model has been there since the recording began",
+    )
+    parser.add_argument(
         "--predictions", type=Path, metavar="FILE.npz", help="write the predictions: arrays rows, y, truth"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
@@ -36,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Stream, score, report."""
     predictor = Predictor.load(args.model)
     recording = read_told(args.recording, args)
-    decoded = decode(predictor, recording, args.rows)
+    decoded = decode(predictor, recording, args.rows, warm=args.warm)
     outputs = predictor.model.card.outputs
     scores = score(decoded, tuple(output.name for output in outputs))
     if args.predictions is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from stream_rnn.cli.train_progress import TimeLeft, clock_text
 from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import save_model
 from stream_rnn.model.model import Model
@@ -57,6 +58,7 @@ def run_each(args: argparse.Namespace, parent: Model, recordings: list[Recording
     original = Predictor(parent)
     pairs: list[Pair] = []
     made: list[One] = []
+    left = TimeLeft()
     for tuned in tune_each(parent, recordings, options):
         output = outputs[tuned.recording.name]
         save_model(tuned.fitted.model, output)
@@ -66,7 +68,7 @@ def run_each(args: argparse.Namespace, parent: Model, recordings: list[Recording
             change = _pooled(pairs[-1:], names)
         name, model = tuned.recording.name, tuned.fitted.model
         made.append(One(name, str(output), model.hash, tuned.fitted.best_epoch, change))
-        print(f"{len(made)}/{len(outputs)} {name}: test R2 {change}", file=sys.stderr, flush=True)
+        _tell(made, len(outputs), left)
     pooled, median = _pooled(pairs, names), _median([one.test_r2 for one in made])
     if args.json:
         report = {
@@ -78,8 +80,23 @@ def run_each(args: argparse.Namespace, parent: Model, recordings: list[Recording
         }
         print(msgspec.json.encode(report).decode())
     else:
-        _show(made, pooled, median, f"Test rows, model {parent.hash} and fine-tuned, seed {options.seed}")
+        _show(
+            made,
+            pooled,
+            median,
+            f"Test rows after those before; model {parent.hash} and fine-tuned, seed {options.seed}",
+        )
     return 0
+
+
+def _tell(made: list[One], of: int, left: TimeLeft) -> None:
+    seconds = clock_text(left.after(len(made), of))
+    one = made[-1]
+    print(
+        f"{len(made)}/{of} {one.recording}: test R2 {one.test_r2}, {seconds} left",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def _outputs(names: list[str], folder: Path) -> dict[str, Path]:
@@ -99,9 +116,10 @@ def _outputs(names: list[str], folder: Path) -> dict[str, Path]:
 
 
 def _pair(original: Predictor, tuned: Tuned) -> Pair:
+    """Of streams that go on from the training rows: to these a model was fine-tuned."""
     return Pair(
-        decode(original, tuned.recording, "test"),
-        decode(Predictor(tuned.fitted.model), tuned.recording, "test"),
+        decode(original, tuned.recording, "test", warm=True),
+        decode(Predictor(tuned.fitted.model), tuned.recording, "test", warm=True),
     )
 
 

@@ -14,7 +14,7 @@ LINES = 20  # of a whole fit, where there is no terminal
 
 
 class TimeLeft:
-    """Seconds that are left, by the epochs seen so far.
+    """Seconds that are left of epochs, or other equal parts, by those seen so far.
 
     The first one compiles, and stands for the others only until there is another.
 
@@ -26,15 +26,15 @@ class TimeLeft:
         self._clock = clock
         self._since, self._number = clock(), -1
 
-    def after(self, epoch: Epoch) -> float:
-        """What is left after this epoch, if all are fitted."""
+    def after(self, number: int, of: int) -> float:
+        """What is left after this one, if none is left out."""
         now = self._clock()
         if self._number < 0:
             each = now - self._since
-            self._since, self._number = now, epoch.number
+            self._since, self._number = now, number
         else:
-            each = (now - self._since) / (epoch.number - self._number)
-        return each * (epoch.of - epoch.number)
+            each = (now - self._since) / (number - self._number)
+        return each * (of - number)
 
 
 def clock_text(seconds: float) -> str:
@@ -49,7 +49,7 @@ def fit_progress(console: Console) -> Iterator[Callable[[Epoch], None]]:
     """A bar on a terminal, a line now and then elsewhere; both on standard error."""
     left = TimeLeft()
     if not console.is_terminal:
-        yield lambda epoch: _tell(epoch, left.after(epoch))
+        yield lambda epoch: _tell(epoch, left.after(epoch.number, epoch.of))
         return
     columns = (
         TextColumn("[bold]epoch"),
@@ -61,7 +61,7 @@ def fit_progress(console: Console) -> Iterator[Callable[[Epoch], None]]:
         task = bar.add_task("fit", total=None, said="")
 
         def show(epoch: Epoch) -> None:
-            said = f"{_scores(epoch)}, {clock_text(left.after(epoch))} left"
+            said = f"{_scores(epoch)}, {clock_text(left.after(epoch.number, epoch.of))} left"
             bar.update(task, total=epoch.of, completed=epoch.number, said=said)
 
         yield show

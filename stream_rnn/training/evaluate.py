@@ -64,8 +64,15 @@ def check_fits(predictor: Predictor, recording: Recording) -> None:
             )
 
 
-def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decoded:
+def decode(predictor: Predictor, recording: Recording, choice: Choice, *, warm: bool = False) -> Decoded:
     """Stream the chosen rows, each stretch from a fresh state: what a daemon publishes for these samples.
+
+    Args:
+        predictor: The model.
+        recording: One or more recordings.
+        choice: Which rows.
+        warm: Stream the rows before each stretch too, from its recording's start on: what a daemon publishes
+            that was there all the time.
 
     Raises:
         RecordingError: The recording does not fit the model, or has no such rows.
@@ -73,10 +80,11 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
     check_fits(predictor, recording)
     rows = chosen_rows(recording, choice)
     horizon = predictor.model.card.horizon
-    parts = []
-    for first, end in runs(rows, recording.spans()):
+    parts, spans = [], recording.spans()
+    for first, end in runs(rows, spans):
         predictor.reset("evaluate")
-        ys = predictor.run(recording.x[first:end], stream="evaluate")
+        start = next(span.start for span in spans if first < span.stop) if warm else first
+        ys = predictor.run(recording.x[start:end], stream="evaluate")[first - start :]
         parts.append(Decoded(np.arange(first, end), ys, shifted(recording.y[first:end], horizon)))
     predictor.reset("evaluate")
     if not parts:
