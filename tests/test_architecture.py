@@ -22,9 +22,9 @@ ROWS = (
     ("__main__",),
     ("cli",),
     ("daemon", "training", "doctor"),
+    ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("recordings", "operations"),
     ("config", "environment", "inbox"),
-    ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("session", "transports", "wire", "latency"),
     ("predictor",),
     ("stepper",),

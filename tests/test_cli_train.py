@@ -1,13 +1,20 @@
 """`stream-rnn train` and `info`, as their users see them."""
 
 import json
+import re
 from pathlib import Path
 
+import msgspec
+import numpy as np
 import pytest
 
 from stream_rnn.cli import main
+from stream_rnn.cli.train_progress import TimeLeft, clock_text
+from stream_rnn.model.file import load_model
 from stream_rnn.recordings.simulated import simulate
-from stream_rnn.recordings.table import write_table
+from stream_rnn.recordings.table import last_fifth, read_table, write_table
+from stream_rnn.training.windows import shifted
+from tests.small import saved_model, small_model
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +78,120 @@ def test_info_describes_the_model(cortex: Path, tmp_path: Path, capsys: pytest.C
     assert "velocity_x (cm/s), velocity_y (cm/s)" in out
 
 
+def test_same_seed_writes_the_same_model(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        said(capsys, "train", str(cortex), "-o", str(tmp_path / name), *QUICK)
+    assert load_model(tmp_path / "a").hash == load_model(tmp_path / "b").hash
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_csv_trains_and_scores_like_the_same_npz(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording = read_table(cortex)
+    rows = np.concatenate([recording.y, recording.x], axis=1).astype(np.float64)
+    text = "\n".join(
+        [
+            ",".join(recording.y_names + recording.x_names),
+            *(",".join(map(repr, row)) for row in rows.tolist()),
+        ]
+    )
+    (tmp_path / "cortex.csv").write_text(text)
+    told = ("--targets", ",".join(recording.y_names), "--rate", "100")
+    hashes = []
+    for path, more in ((cortex, ()), (tmp_path / "cortex.csv", told)):
+        output = str(tmp_path / "m")
+        said(capsys, "train", str(path), "-o", output, "--epochs", "1", "--units", "8", "--seed", "1", *more)
+        _, out, _ = said(capsys, "evaluate", output, str(path), "--json", *more)
+        hashes.append(json.loads(out)["test"])
+    assert hashes[0] == hashes[1]
+
+
+def test_lag_is_told_kept_and_scored_by(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, output = read_table(cortex), str(tmp_path / "m")
+    late = msgspec.structs.replace(recording, y=shifted(recording.y, -25))
+    write_table(late, tmp_path / "late.npz")
+    _, out, err = said(
+        capsys, "train", str(tmp_path / "late.npz"), "-o", output, "--lag", "auto", "--json", *QUICK
+    )
+    report = json.loads(out)
+    lag = report["lag"]["samples"]
+    assert 15 <= lag <= 35
+    assert err.startswith(
+        f"lag {lag} samples ({10 * lag} ms); validation R2 of a straight line by lag: -50: "
+    )
+    card = load_model(Path(output)).card
+    assert card.horizon == lag
+    assert f"{lag}: {report['lag']['validation_r2'][str(lag)]:.4f}" in card.provenance["lag_validation_r2"]  # type: ignore[operator]
+    _, out, _ = said(capsys, "evaluate", output, str(tmp_path / "late.npz"), "--json")
+    assert json.loads(out)["test"] == report["test"]
+
+
+def test_fine_tuning_to_each_recording_writes_models_and_tells_pooled_and_median(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, model = read_table(cortex), str(tmp_path / "m")
+    number = (np.arange(len(recording.x)) >= 1500).astype(np.int32)
+    two = msgspec.structs.replace(
+        recording, recording=number, recording_names=("left hand", "right"), is_test=last_fifth(number)
+    )
+    write_table(two, tmp_path / "two.npz")
+    said(capsys, "train", str(cortex), "-o", model, *QUICK)
+    arguments = ("train", str(tmp_path / "two.npz"), "--fine-tune", model, "--each", str(tmp_path / "each"))
+    _, out, _ = said(capsys, *arguments, "--epochs", "2", "--seed", "1", "--json")
+    report = json.loads(out)
+    assert report["fine_tuned_from"] == load_model(Path(model)).hash
+    assert sorted(path.name for path in (tmp_path / "each").iterdir()) == [
+        "left_hand.safetensors",
+        "right.safetensors",
+    ]
+    after = [one["test_r2"]["after"] for one in report["each"]]
+    assert report["median"]["after"] == pytest.approx(sum(after) / 2)
+    assert set(report["pooled"]) == {"before", "after"}
+
+
+def test_time_left_goes_by_the_epochs_after_the_first() -> None:
+    now = [100.0]
+    left = TimeLeft(lambda: now[0])
+    found = []
+    for number, seconds in ((5, 30.0), (6, 2.0), (7, 4.0)):
+        now[0] += seconds
+        found.append(left.after(number, 10))
+    assert found == [150.0, 8.0, 9.0]
+    assert [clock_text(s) for s in (7.2, 750, 3723)] == ["0:07", "12:30", "1:02:03"]
+
+
+def test_lines_tell_loss_scores_and_time_left(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, err = said(capsys, "train", str(cortex), "-o", str(tmp_path / "m"), *QUICK)
+    number = r"-?\d+\.\d{3}"
+    line = rf"epoch \d/2: loss {number}, validation R2 {number}, best {number}, \d+:\d\d left"
+    assert re.fullmatch(rf"{line}\n{line}\n", err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--units", "9"), "--units: expected none, as model {hash} keeps its own, got 9"),
+        (("--horizon", "2"), "--horizon: expected none, as model {hash} keeps its own, got 2"),
+        (("--lag", "2"), "--lag: expected none, as model {hash} keeps its own, got 2"),
+        (("--lag", "auto"), "--lag: expected none, as model {hash} keeps its own horizon, got auto"),
+    ],
+)
+def test_what_a_model_keeps_is_not_told_anew(
+    tmp_path: Path, cortex: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+) -> None:
+    model = saved_model(tmp_path, small_model())
+    told = ("train", str(cortex), "-o", str(tmp_path / "m"), "--fine-tune", str(model), *arguments)
+    code, _, err = said(capsys, *told)
+    assert (code, err) == (2, f"stream-rnn: {message.format(hash=load_model(model).hash)}\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -81,6 +202,10 @@ def test_info_describes_the_model(cortex: Path, tmp_path: Path, capsys: pytest.C
             2,
             "stream-rnn: /nowhere/m: expected a place to write the model, got No such file",
         ),
+        (("--lag", "x"), 2, "stream-rnn: --lag: expected auto or a whole number of samples, got 'x'\n"),
+        (("--lag", "3", "--horizon", "3"), 2, "stream-rnn: --lag: expected no --horizon beside it"),
+        (("--resume",), 2, "stream-rnn: unused.safetensors.checkpoint: expected a checkpoint to go on from"),
+        (("--targets", "v"), 1, "stream-rnn: recording "),
     ],
 )
 def test_mistake_is_one_line_before_any_work(

@@ -67,6 +67,14 @@ def test_truth_lies_the_horizon_ahead() -> None:
     assert np.isnan(decoded.truth[-7:]).all()
 
 
+def test_truth_lies_behind_where_the_horizon_is_negative() -> None:
+    model = small_model()
+    card = msgspec.structs.replace(model.card, horizon=-7)
+    decoded = decode(Predictor(msgspec.structs.replace(model, card=card)), CORTEX, "all")
+    np.testing.assert_array_equal(decoded.truth[7:], CORTEX.y[:-7])
+    assert np.isnan(decoded.truth[:7]).all()
+
+
 def test_measures_are_those_of_the_books() -> None:
     truth = np.array([[0, 1], [1, 1], [2, 1], [np.nan, 1]], dtype=np.float32)
     ys = np.array([[0, 1], [2, 1], [2, 1], [9, 1]], dtype=np.float32)

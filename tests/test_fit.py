@@ -1,16 +1,19 @@
 """The fit: it learns, it repeats itself, and it looks only where it may."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from stream_rnn.errors import StreamRnnError
+from stream_rnn.errors import RecordingError, StreamRnnError
 from stream_rnn.model.file import load_model, save_model
 from stream_rnn.predictor import Predictor
+from stream_rnn.preprocess import Missing
 from stream_rnn.recordings.simulated import simulate
-from stream_rnn.recordings.table import read_table
+from stream_rnn.recordings.table import Recording, read_table
+from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import decode, score
 from stream_rnn.training.fit import Epoch, Options, fit, r2
 
@@ -80,6 +83,103 @@ def test_missing_values_and_two_layers_and_horizon_train() -> None:
     assert model.card.bin == 1
     assert (model.card.horizon, len(model.card.architecture.layers)) == (5, 2)
     assert np.isfinite(model.weights).all()
+
+
+def test_patience_ends_the_fit_and_keeps_the_same_best_epoch() -> None:
+    noise = np.random.default_rng(0).standard_normal(CORTEX.y.shape).astype(np.float32)
+    recording = msgspec.structs.replace(CORTEX, y=noise)
+    options = msgspec.structs.replace(QUICK, epochs=12)
+    whole = fit([recording], options, ignore)
+    stopped = fit([recording], msgspec.structs.replace(options, patience=2), ignore)
+    made = len(stopped.history)
+    assert stopped.history == whole.history[:made]
+    assert made < 12
+    assert made == stopped.best_epoch + 2
+    assert stopped.best_epoch == 1 + int(np.argmax([epoch.validation_r2 for epoch in whole.history[:made]]))
+
+
+def with_x(change: Callable[[F32], None]) -> Recording:
+    x = CORTEX.x.copy()
+    change(x)
+    return msgspec.structs.replace(CORTEX, x=x)
+
+
+def never(x: F32) -> None:
+    x[:, 2] = np.nan
+
+
+def stretches(x: F32) -> None:
+    x[:40, 1] = np.nan
+    x[1000:1300] = np.nan
+    x[2000:2100, 5:9] = np.inf
+
+
+@pytest.mark.parametrize("missing", ["hold", "mean", "zero", "fail"])
+@pytest.mark.parametrize("change", [never, stretches])
+def test_missing_channels_and_stretches_are_learnt_around(
+    change: Callable[[F32], None], missing: Missing
+) -> None:
+    recording = with_x(change)
+    model = fit([recording], msgspec.structs.replace(QUICK, missing=missing), ignore).model
+    assert np.isfinite(model.weights).all()
+    assert np.isfinite(model.mean).all()
+    if missing != "fail":
+        assert np.isfinite(decode(Predictor(model), recording, "test").y).all()
+
+
+def test_channel_that_was_never_there_changes_nothing_else() -> None:
+    other = msgspec.structs.replace(CORTEX, x=np.delete(CORTEX.x, 2, axis=1), x_names=CORTEX.x_names[1:])
+    silent = fit([with_x(never)], QUICK, ignore).model
+    without = fit([msgspec.structs.replace(other, x_units=CORTEX.x_units[1:])], QUICK, ignore).model
+    assert silent.std[2] == 0
+    np.testing.assert_array_equal(np.delete(silent.mean, 2), without.mean)
+
+
+def test_recording_without_known_targets_adds_nothing_but_does_no_harm() -> None:
+    unknown = msgspec.structs.replace(
+        simulate(20, 24, seed=4), y=np.full((2000, 2), np.nan, dtype=np.float32)
+    )
+    model = fit([CORTEX, unknown], QUICK, ignore).model
+    assert np.isfinite(model.weights).all()
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 60])
+def test_recording_shorter_than_a_window_or_a_bin_trains_beside_others(rows: int) -> None:
+    cut = {name: getattr(CORTEX, name)[:rows] for name in ("x", "y", "is_test", "recording")}
+    model = fit([CORTEX, msgspec.structs.replace(CORTEX, name="short", **cut)], QUICK, ignore).model
+    assert np.isfinite(model.weights).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda y: np.full_like(y, np.nan),
+            "known values of target velocity_x in the training rows, got only NaN",
+        ),
+        (
+            lambda y: np.where(np.arange(len(y))[:, None] < 4000, y, np.nan),
+            "a target that varies in the validation rows, got none in 720 rows",
+        ),
+        (
+            lambda y: np.where(np.arange(len(y))[:, None] < 4000, y, 1),
+            "a target that varies in the validation rows, got none in 720 rows",
+        ),
+    ],
+)
+def test_targets_that_cannot_be_fitted_or_chosen_by_are_refused(
+    change: Callable[[F32], F32], message: str
+) -> None:
+    recording = msgspec.structs.replace(CORTEX, y=change(CORTEX.y).astype(np.float32))
+    with pytest.raises(RecordingError) as caught:
+        fit([recording], QUICK, ignore)
+    assert str(caught.value) == f"recording {CORTEX.name}: expected {message}"
+
+
+def test_recording_of_too_few_rows_is_refused() -> None:
+    cut = {name: getattr(CORTEX, name)[:3] for name in ("x", "y", "is_test", "recording")}
+    with pytest.raises(RecordingError, match=r"^recording simulated.*: expected [^\n]*, got [^\n]*$"):
+        fit([msgspec.structs.replace(CORTEX, **cut)], QUICK, ignore)
 
 
 def test_loss_that_is_no_number_stops_with_one_line() -> None:

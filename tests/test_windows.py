@@ -16,7 +16,7 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
 from stream_rnn.sample import F32
 from stream_rnn.stepper import FEATURES_AT
-from stream_rnn.training.windows import Windows, features, gather, runs, scale
+from stream_rnn.training.windows import Windows, features, gather, runs, scale, shifted
 from tests.small import small_model
 
 
@@ -44,8 +44,8 @@ def test_several_files_are_one_data_set_with_borders_between() -> None:
 
 def test_horizon_shifts_targets_within_each_recording() -> None:
     data = gather([recording_with(20, borders=(10,))], horizon=3, validation=0.1)
-    np.testing.assert_array_equal(data.y[:7, 0], 2 * np.arange(3, 10, dtype=np.float32))
-    assert np.isnan(data.y[7:10]).all()
+    np.testing.assert_array_equal(data.y[:5, 0], 2 * np.arange(3, 8, dtype=np.float32))
+    assert np.isnan(data.y[5:10]).all()  # of test rows, and beyond the end
     assert data.y[10, 0] == 26
 
 
@@ -141,3 +141,30 @@ def test_runs_never_join_two_recordings() -> None:
     rows = np.ones(10, dtype=np.bool_)
     rows[3] = False
     assert runs(rows, [Span("a", 0, 5), Span("b", 5, 10)]) == [(0, 3), (4, 5), (5, 10)]
+
+
+@given(rows=st.integers(1, 12), horizon=st.integers(-15, 15))
+def test_shifted_is_the_value_so_many_rows_later(rows: int, horizon: int) -> None:
+    y: F32 = np.arange(rows, dtype=np.float32)[:, None]
+    expected = [t + horizon if 0 <= t + horizon < rows else np.nan for t in range(rows)]
+    np.testing.assert_array_equal(shifted(y, horizon)[:, 0], expected)
+
+
+def test_negative_horizon_looks_back_within_each_recording() -> None:
+    data = gather([recording_with(20, borders=(10,))], horizon=-3, validation=0.1)
+    assert np.isnan(data.y[[0, 1, 2, 10, 11, 12]]).all()
+    np.testing.assert_array_equal(data.y[3:10, 0], 2 * np.arange(7, dtype=np.float32))
+
+
+def test_targets_of_test_rows_are_no_training_rows_targets() -> None:
+    data = gather([recording_with(20)], horizon=3, validation=0.1)
+    assert np.isnan(data.y[13:16]).all()  # rows 16 to 19 are test rows
+    assert data.y[16, 0] == 38
+
+
+def test_no_whole_bin_is_refused() -> None:
+    data = gather([recording_with(5)], horizon=0, validation=0.2)
+    with pytest.raises(
+        RecordingError, match=r"^recording 0: expected 9 rows, one bin, to train on, got fewer$"
+    ):
+        scale(data, Preprocess.unscaled(3, 9))

@@ -9,10 +9,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.errors import ConfigError, RecordingError
 from stream_rnn.interval import PACE, Interval
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.table import read_table
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded, Scores, decode, score
 from stream_rnn.training.interval import Coverage, Measured, bounds_of, measure
@@ -21,7 +21,8 @@ from stream_rnn.training.interval import Coverage, Measured, bounds_of, measure
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument("model", type=Path, help="model file")
-    parser.add_argument("recording", type=Path, help="table recording (.npz)")
+    parser.add_argument("recording", type=Path, help="table recording (.npz or .csv)")
+    configure_tables(parser)
     parser.add_argument(
         "--rows",
         choices=("test", "train", "all"),
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     """Stream, score, report."""
     predictor = Predictor.load(args.model)
     interval, delay = _interval(args, predictor)
-    recording = read_table(args.recording)
+    recording = read_told(args.recording, args)
     decoded = decode(predictor, recording, args.rows)
     outputs = predictor.model.card.outputs
     scores = score(decoded, tuple(output.name for output in outputs))

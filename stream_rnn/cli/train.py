@@ -1,164 +1,107 @@
 """`stream-rnn train`: fit a network to recordings, and measure it on their test rows."""
 
 import argparse
-import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numba
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from stream_rnn import __version__
 from stream_rnn.cli.evaluate import scores_table
+from stream_rnn.cli.tables import configure_tables, read_told
+from stream_rnn.cli.train_each import run_each
+from stream_rnn.cli.train_options import choices_of, configure_options, flag_of, options_of, shown
+from stream_rnn.cli.train_progress import fit_progress
 from stream_rnn.errors import ConfigError
-from stream_rnn.features import STATISTIC_CODES
-from stream_rnn.model.file import save_model
+from stream_rnn.model.file import load_model, save_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.table import Recording, read_table
-from stream_rnn.training.defaults import Choice, choices
+from stream_rnn.recordings.table import Recording
+from stream_rnn.training.checkpoint import Keeper
 from stream_rnn.training.evaluate import Scores, decode, merge, score
-from stream_rnn.training.fit import Epoch, Fitted, Options, fit
-
-DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Options)}
-CHOICES = {
-    "cell": ("elman", "gru", "lstm"),
-    "missing": ("hold", "mean", "zero", "fail"),
-    "readout": ("linear", "tanh", "sigmoid", "softmax"),
-    "logarithm": ("yes", "no"),
-}
-CHOSEN = ("bin_ms", "window_s", "epochs", "logarithm", "prior_s", "statistics")
-"""Chosen from the training rows unless given."""
-HELP = {
-    "cell": "recurrent cell",
-    "layers": "recurrent layers",
-    "units": "hidden units of each layer",
-    "bin_ms": "counting interval in milliseconds, rounded to whole samples",
-    "window_s": "seconds that the gradient goes back in time",
-    "dropout": "share of inputs and of hidden units before the readout that is dropped while training",
-    "epochs": "passes over the training rows; the best one by validation is kept",
-    "batch": "windows to an update",
-    "learning_rate": "of Adam at the start; half a cosine brings it to nothing",
-    "weight_decay": "of all weights but the biases",
-    "clip": "largest norm of the gradient",
-    "validation": "share of the training rows, the last ones, that only choose the epoch",
-    "horizon": "samples between the last one seen and the one predicted",
-    "missing": "what stands in for a missing feature; kept in the model",
-    "readout": "activation of the outputs",
-    "statistics": "what is computed of each channel over a bin, with commas between: "
-    + ", ".join(STATISTIC_CODES),
-    "logarithm": "whether the logarithm of that is taken",
-    "prior_s": "give each feature a second time, by the stream's own mean and deviation, beside which the "
-    "training rows count as so many seconds; 0: do not",
-}
+from stream_rnn.training.fit import Fitted, fit
+from stream_rnn.training.lag import Lag, choose_lag
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the options."""
     parser.add_argument(
-        "recording", nargs="+", type=Path, help="table recording (.npz); several are one data set"
+        "recording", nargs="+", type=Path, help="table recording (.npz or .csv); several are one data set"
+    )
+    output = parser.add_mutually_exclusive_group(required=True)
+    output.add_argument("-o", "--output", type=Path, metavar="FILE", help="model file to write")
+    output.add_argument(
+        "--each",
+        type=Path,
+        metavar="FOLDER",
+        help="with --fine-tune: a model for every recording by itself, written there under its name",
     )
     parser.add_argument(
-        "-o", "--output", required=True, type=Path, metavar="FILE", help="model file to write"
+        "--fine-tune",
+        type=Path,
+        metavar="MODEL",
+        help="go on from a model's weights; its channels, preprocessing and architecture are kept",
     )
     parser.add_argument(
-        "--seed", type=int, help="of weights, windows and dropout; drawn and shown if not given"
+        "--resume",
+        action="store_true",
+        help="go on from FILE.checkpoint, which a killed fit left: the same bits as without the kill",
     )
-    for name, text in HELP.items():
-        default = DEFAULTS[name]
-        parser.add_argument(
-            f"--{name.replace('_', '-')}",
-            type=str if name in CHOICES or name == "statistics" else type(default),
-            default=None,
-            choices=CHOICES.get(name),
-            metavar=None if name in CHOICES else name.rpartition("_")[2].upper(),
-            help=f"{text} ({'chosen from the data' if name in CHOSEN else default})",
-        )
+    configure_tables(parser)
+    configure_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, measure, report."""
-    recordings = [read_table(path) for path in args.recording]
-    chosen = [choice for choice in choices(recordings) if getattr(args, choice.name) is None]
-    options = _options(args, chosen)
+    parent = None if args.fine_tune is None else load_model(args.fine_tune)
+    if args.each is not None:
+        if parent is None or args.resume:
+            what = "--fine-tune" if parent is None else "no --resume"
+            raise ConfigError(f"--each: expected {what} beside it, got {'none' if parent is None else 'it'}")
+        options = options_of(args, parent, None)
+        return run_each(args, parent, [read_told(path, args) for path in args.recording], options)
+    keeper = Keeper.beside(args.output, resume=args.resume)
+    recordings = [read_told(path, args) for path in args.recording]
+    chosen = choices_of(args, recordings) if parent is None else []
+    options = options_of(args, parent, keeper, chosen)
     _check_writable(args.output)
-    console = Console(stderr=True)
     for choice in chosen:
-        console.print(
-            f"{_flag(choice.name)} {_value(choice.value)}: {choice.reason}", highlight=False, soft_wrap=True
-        )
+        print(f"{flag_of(choice.name)} {shown(choice.value)}: {choice.reason}", file=sys.stderr)
+    lag = choose_lag(recordings, options) if args.lag == "auto" else None
+    if lag is not None:
+        _tell_lag(lag, recordings[0].rate_hz)
+        options = msgspec.structs.replace(options, horizon=lag.rows)
     began = time.monotonic()
-    with _progress(console) as progress:
-        fitted = fit(recordings, options, progress)
+    with fit_progress(Console(stderr=True)) as progress:
+        fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
     seconds = time.monotonic() - began
-    predictor = Predictor(fitted.model)
-    names = recordings[0].y_names
-    tested = [recording for recording in recordings if recording.is_test.any()]
-    scores = (
-        score(merge([decode(predictor, recording, "test") for recording in tested]), names)
-        if tested
-        else None
-    )
-    model = _with_provenance(fitted, scores, seconds)
+    scores = _test_scores(fitted.model, recordings)
+    model = _with_provenance(fitted, scores, lag)
     save_model(model, args.output)
-    report = {
+    keeper.remove()
+    report: dict[str, Any] = {
         "model": str(args.output),
         "hash": model.hash,
         "seed": options.seed,
         "test": scores,
-        "validation": {"r2_mean": max(epoch.validation_r2 for epoch in fitted.history)},
+        "validation": {"r2_mean": fitted.history[-1].best_r2},
         "seconds": round(seconds, 2),
-        "epochs": options.epochs,
+        "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
+        **({} if parent is None else {"fine_tuned_from": parent.hash}),
+        **({} if lag is None else {"lag": {"samples": lag.rows, "validation_r2": lag.scores}}),
     }
     if args.json:
         print(msgspec.json.encode(report).decode())
     else:
         _show(report, scores, recordings, model.hash)
     return 0
-
-
-def _options(args: argparse.Namespace, chosen: list[Choice]) -> Options:
-    """What was given, else what was chosen from the data, else the default."""
-    given = {name: getattr(args, name) for name in HELP if getattr(args, name) is not None}
-    if "logarithm" in given:
-        given["logarithm"] = given["logarithm"] == "yes"
-    if "statistics" in given:
-        given["statistics"] = tuple(given["statistics"].split(","))
-    values = {choice.name: choice.value for choice in chosen} | given
-    values["seed"] = secrets.randbelow(1_000_000) if args.seed is None else args.seed
-    try:
-        return msgspec.convert(values, Options)
-    except msgspec.ValidationError as error:
-        message, _, where = str(error).partition(" - at `$.")
-        name = where.rstrip("`").partition("[")[0]
-        raise ConfigError(
-            f"{_flag(name)}: {message[0].lower()}{message[1:]}, got {_value(values[name])}"
-        ) from None
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _value(value: object) -> str:
-    """As the command line takes it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return (
-        ",".join(value)
-        if isinstance(value, tuple)
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
 
 
 def _check_writable(path: Path) -> None:
@@ -171,63 +114,44 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(f"{path}: expected a place to write the model, got {error.strerror}") from None
 
 
-def _with_provenance(fitted: Fitted, scores: Scores | None, seconds: float) -> Model:
-    """The model with what is known now: versions, time, test score."""
+def _test_scores(model: Model, recordings: list[Recording]) -> Scores | None:
+    """Scores on the test rows of all recordings; None where there are none."""
+    tested = [recording for recording in recordings if recording.is_test.any()]
+    if not tested:
+        return None
+    predictor = Predictor(model)
+    decoded = merge([decode(predictor, recording, "test") for recording in tested])
+    return score(decoded, recordings[0].y_names)
+
+
+def _with_provenance(fitted: Fitted, scores: Scores | None, lag: Lag | None) -> Model:
+    """The model with what is known now: versions, test score, lags; no time, so that its hash repeats."""
     provenance = {
         **fitted.model.card.provenance,
         "stream_rnn": __version__,
         "numba": numba.__version__,
         "numpy": np.__version__,
-        "seconds": round(seconds, 1),
         "test_r2_mean": None if scores is None or scores.r2_mean is None else round(scores.r2_mean, 6),
     }
+    if lag is not None:
+        provenance["lag_validation_r2"] = [f"{rows}: {r2:.4f}" for rows, r2 in lag.scores.items()]
     card = msgspec.structs.replace(fitted.model.card, provenance=provenance)
     return msgspec.structs.replace(fitted.model, card=card)
 
 
-@contextmanager
-def _progress(console: Console) -> Iterator[Callable[[Epoch], None]]:
-    """A bar on a terminal, a line now and then elsewhere; both on standard error."""
-    if not console.is_terminal:
-        yield _tell_epoch
-        return
-    columns = (
-        TextColumn("[bold]epoch"),
-        MofNCompleteColumn(),
-        BarColumn(),
-        TextColumn(
-            "loss {task.fields[loss]:.3f}  validation R2 {task.fields[r2]:.3f}  best {task.fields[best]:.3f}"
-        ),
-        TimeRemainingColumn(),
+def _tell_lag(lag: Lag, rate_hz: float) -> None:
+    tried = sorted(lag.scores)
+    shown = [rows for rows in tried if rows in {tried[0], 0, lag.rows, tried[-1]} or rows % 5 == 0]
+    scores = ", ".join(f"{rows}: {lag.scores[rows]:.3f}" for rows in shown)
+    print(
+        f"lag {lag.rows} samples ({1000 * lag.rows / rate_hz:g} ms); "
+        f"validation R2 of a straight line by lag: {scores}",
+        file=sys.stderr,
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("fit", total=None, loss=float("nan"), r2=float("nan"), best=float("nan"))
-
-        def show(epoch: Epoch) -> None:
-            bar.update(
-                task,
-                total=epoch.of,
-                completed=epoch.number,
-                loss=epoch.loss,
-                r2=epoch.validation_r2,
-                best=epoch.best_r2,
-            )
-
-        yield show
-
-
-def _tell_epoch(epoch: Epoch) -> None:
-    if epoch.number % max(1, epoch.of // 20) == 0 or epoch.number == epoch.of:
-        print(
-            f"epoch {epoch.number}/{epoch.of}: loss {epoch.loss:.3f}, "
-            f"validation R2 {epoch.validation_r2:.3f}, best {epoch.best_r2:.3f}",
-            file=sys.stderr,
-            flush=True,
-        )
 
 
 def _show(
-    report: dict[str, object], scores: Scores | None, recordings: list[Recording], model_hash: str
+    report: dict[str, Any], scores: Scores | None, recordings: list[Recording], model_hash: str
 ) -> None:
     console = Console()
     if scores is not None:

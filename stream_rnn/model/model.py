@@ -14,6 +14,7 @@ from stream_rnn.model.architecture import Architecture, Count
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.sample import F32
 
+Horizon: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
 Provenance: TypeAlias = dict[str, str | int | float | bool | list[str] | None]
 
 
@@ -34,7 +35,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         rate_hz: Samples a second it was trained on.
         bin: Samples of one bin.
         missing: Policy for missing samples.
-        horizon: Samples between the last sample seen and the one predicted.
+        horizon: Samples between the last sample seen and the one predicted; below 0 it is past.
         statistics: What is computed of each channel over a bin.
         logarithm: Whether the natural logarithm of each is taken.
         prior: As how many samples the training rows count beside the stream's own; 0: they alone normalise.
@@ -47,7 +48,7 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     rate_hz: Annotated[float, msgspec.Meta(gt=0, le=1e9)]
     bin: Count
     missing: Missing
-    horizon: Annotated[int, msgspec.Meta(ge=0)]
+    horizon: Horizon
     statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1, max_length=8)] = ("sum",)
     logarithm: bool = False
     prior: Annotated[int, msgspec.Meta(ge=0, le=2**40)] = 0

@@ -10,12 +10,10 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from stream_rnn.errors import RecordingError, WireError
+from stream_rnn.recordings.csv_table import MEANT, NAMES, SECONDS, TARGET
 from stream_rnn.sample import Sample
 from stream_rnn.transports.topics import TopicTemplate
 from stream_rnn.wire import CODECS, WireName
-
-OURS = ("t_s", "t_ns", "seq", "stream")
-"""Columns of a CSV table with a meaning of their own; every other one is a feature."""
 
 RECORDER_COLUMNS = 6  # mqtt-recorder 1.4: topic, payload, qos, retain, epoch seconds, seconds since the last
 
@@ -115,20 +113,22 @@ def _payload(text: str, wire: WireName) -> bytes:
 def _of_csv(path: Path, file: TextIO) -> Iterator[tuple[Sample, float]]:
     rows = csv.reader(file)
     header = [name.strip() for name in next(rows, [])]
-    at = {name: header.index(name) for name in OURS if name in header}
-    features = [i for i, name in enumerate(header) if name not in OURS]
-    if not features or not ({"t_s", "t_ns"} & set(at)):
+    at = {name: header.index(name) for name in MEANT if name in header}
+    features = [i for i, name in enumerate(header) if name not in MEANT and not name.startswith(TARGET)]
+    if not features or not (set(SECONDS) & set(at)):
         raise RecordingError(
             f"recording {path}:1: expected a header with t_s or t_ns and a column for each feature, got "
             f"{', '.join(header)[:60]!r}"
         )
+    seconds = next((at[name] for name in ("t_s", "time") if name in at), -1)
+    stream = next((at[name] for name in NAMES if name in at), None)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise RecordingError(f"recording {path}:{number}: expected {len(header)} columns, got {len(row)}")
         try:
-            t_ns = int(row[at["t_ns"]]) if "t_ns" in at else round(float(row[at["t_s"]]) * 1e9)
+            t_ns = int(row[at["t_ns"]]) if "t_ns" in at else round(float(row[seconds]) * 1e9)
             seq = int(row[at["seq"]]) if "seq" in at else None
             x = np.array([row[i] or "nan" for i in features], dtype=np.float32)
         except ValueError as error:
             raise RecordingError(f"recording {path}:{number}: expected numbers: {error}") from None
-        yield Sample(row[at["stream"]] if "stream" in at else path.stem, seq, t_ns, x), t_ns / 1e9
+        yield Sample(path.stem if stream is None else row[stream], seq, t_ns, x), t_ns / 1e9

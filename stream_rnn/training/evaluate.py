@@ -11,7 +11,7 @@ from stream_rnn.errors import RecordingError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
-from stream_rnn.training.windows import Rows
+from stream_rnn.training.windows import Rows, shifted
 
 Choice: TypeAlias = Literal["test", "train", "all"]
 
@@ -44,7 +44,7 @@ class Decoded(NamedTuple):
     Attributes:
         rows: Row numbers in the recording, (N,).
         y: Predictions, (N, K).
-        truth: Targets of the same rows, `horizon` ahead, (N, K).
+        truth: Targets of the same rows, `horizon` ahead, (N, K); below 0 it is behind.
         borders: Where in them each recording begins, from 0 on.
     """
 
@@ -74,6 +74,11 @@ def check_fits(predictor: Predictor, recording: Recording) -> None:
 def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decoded:
     """Stream each recording from its first row, as a daemon would get it, and keep the chosen rows.
 
+    Args:
+        predictor: The model.
+        recording: One or more recordings.
+        choice: Which rows are scored.
+
     Raises:
         RecordingError: The recording does not fit the model, or has no such rows.
     """
@@ -87,9 +92,7 @@ def decode(predictor: Predictor, recording: Recording, choice: Choice) -> Decode
             continue
         predictor.reset("evaluate")
         ys = predictor.run(recording.x[start : start + chosen[-1] + 1], stream="evaluate")
-        truth = np.full((stop - start, ys.shape[1]), np.nan, dtype=np.float32)
-        ahead = recording.y[start + horizon : stop]
-        truth[: len(ahead)] = ahead
+        truth = shifted(recording.y[start:stop], horizon)
         parts.append(Decoded(start + chosen, ys[chosen], truth[chosen]))
     predictor.reset("evaluate")
     if not parts:

@@ -4,7 +4,7 @@ Features come from the same kernel that serves samples, so training sees the ver
 A window takes every bin-th row: the bins of one phase. It starts at any row, so every phase is trained on.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -25,7 +25,7 @@ class Data(NamedTuple):
 
     Attributes:
         x: Samples, (N, D).
-        y: Targets, `horizon` rows ahead, (N, K); NaN where there is none.
+        y: Targets, `horizon` rows ahead, (N, K); NaN where there is none, or where it is a test row's.
         spans: Rows of each recording; no state crosses a border.
         train: Rows to fit, (N,).
         validation: Rows to choose the epoch by, (N,).
@@ -58,7 +58,7 @@ def gather(recordings: list[Recording], horizon: int, validation: float) -> Data
 
     Args:
         recordings: At least one, of the same features, targets and rate.
-        horizon: Rows between a sample and the target it predicts.
+        horizon: Rows between a sample and the target it predicts; below 0 the target is past.
         validation: Share of each recording's training rows, the last ones, that only choose the epoch.
 
     Raises:
@@ -76,11 +76,12 @@ def gather(recordings: list[Recording], horizon: int, validation: float) -> Data
             rows = slice(span.start, span.stop)
             spans.append(Span(span.name, at, at + span.stop - span.start))
             at = spans[-1].stop
-            ahead = np.full_like(recording.y[rows], np.nan)
-            ahead[: len(ahead) - horizon] = recording.y[rows][horizon:]
+            is_test = recording.is_test[rows]
+            ahead = shifted(recording.y[rows], horizon)
             ahead[~np.isfinite(ahead)] = np.nan
+            ahead[~is_test & (shifted(is_test[:, None], horizon)[:, 0] == 1)] = np.nan  # of a test row
             targets.append(ahead)
-            fit, choose = _split(~recording.is_test[rows], validation)
+            fit, choose = _split(~is_test, validation)
             train.append(fit)
             chosen.append(choose)
     data = Data(
@@ -93,6 +94,22 @@ def gather(recordings: list[Recording], horizon: int, validation: float) -> Data
     if not data.train.any():
         raise RecordingError(f"recording {first.name}: expected rows to train on, got only test rows")
     return data
+
+
+def shifted(y: NDArray[Any], horizon: int) -> F32:
+    """Each row's value `horizon` rows later, or earlier where it is below 0; NaN beyond the ends.
+
+    Args:
+        y: Values of one unbroken stretch, (T, K).
+        horizon: Rows from the one to the other.
+    """
+    later = np.full(y.shape, np.nan, dtype=np.float32)
+    T, far = len(y), min(abs(horizon), len(y))
+    if horizon >= 0:
+        later[: T - far] = y[far:]
+    else:
+        later[far:] = y[: T - far]
+    return later
 
 
 def _same(a: Recording, b: Recording) -> None:
@@ -117,11 +134,18 @@ def scale(data: Data, preprocess: Preprocess) -> Preprocess:
     Args:
         data: All rows.
         preprocess: What to compute; only the lengths of its mean and deviation count.
+
+    Raises:
+        RecordingError: No bin is whole.
     """
     bin_rows = preprocess.bin
     whole = data.train.copy()
     for span in data.spans:
-        whole[span.start : span.start + bin_rows - 1] = False  # their bins are not full
+        whole[span.start : min(span.start + bin_rows - 1, span.stop)] = False  # their bins are not full
+    if not whole.any():
+        raise RecordingError(
+            f"recording {data.spans[0].name}: expected {bin_rows} rows, one bin, to train on, got fewer"
+        )
     centre = np.zeros_like(preprocess.mean)
     if preprocess.plain:  # float32 would lose digits of sums far from 0
         finite = np.where(np.isfinite(data.x), data.x, np.nan)[whole]
@@ -171,10 +195,17 @@ class Windows:
         stretches: First row and end of every stretch that a window may lie in.
         steps: Steps T of a window.
         stride: Rows from one step to the next.
+        weights: Of each row, (N,): a window is drawn as often as its rows weigh; None: all as often.
     """
 
     def __init__(
-        self, inputs: F32, targets: F32, stretches: list[tuple[int, int]], steps: int, stride: int
+        self,
+        inputs: F32,
+        targets: F32,
+        stretches: list[tuple[int, int]],
+        steps: int,
+        stride: int,
+        weights: NDArray[np.float64] | None = None,
     ) -> None:
         self._inputs, self._targets = inputs, targets
         self._steps, self._stride = steps, stride
@@ -187,6 +218,16 @@ class Windows:
             ends.append(np.full(len(places), end))
         self.starts: I64 = np.concatenate(starts)
         self.ends: I64 = np.concatenate(ends)
+        self._drawn = None if weights is None else self._shares(weights, length)
+
+    def _shares(self, weights: NDArray[np.float64], length: int) -> NDArray[np.float64]:
+        """Up to where in 0..1 each window is drawn, (W,): by the mean weight of its rows."""
+        sums = np.concatenate([[0.0], np.cumsum(weights)])
+        last = np.maximum(np.minimum(self.starts + length, self.ends), self.starts + 1)
+        last = np.minimum(last, len(weights))
+        upto = np.cumsum((sums[last] - sums[self.starts]) / (last - self.starts))
+        shares: NDArray[np.float64] = upto / upto[-1]
+        return shares
 
     def draw(self, rng: np.random.Generator, batch: int) -> tuple[F32, F32]:
         """A batch of windows.
@@ -194,7 +235,10 @@ class Windows:
         Returns:
             Features, (T, B, D), and targets, (T, B, K), NaN where a stretch ended before its window did.
         """
-        chosen = rng.integers(0, len(self.starts), batch)
+        if self._drawn is None:
+            chosen = rng.integers(0, len(self.starts), batch)
+        else:
+            chosen = np.searchsorted(self._drawn, rng.random(batch), side="right")
         rows = self.starts[chosen] + self._stride * np.arange(1, self._steps + 1)[:, None] - 1
         beyond = rows >= self.ends[chosen]
         rows = np.where(beyond, self.ends[chosen] - 1, rows)
