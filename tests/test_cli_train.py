@@ -1,5 +1,6 @@
 """`stream-rnn train` and `info`, as their users see them."""
 
+import io
 import json
 import re
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from stream_rnn.cli import main
-from stream_rnn.cli.train_progress import TimeLeft, clock_text
+from stream_rnn.cli.train_progress import TimeLeft, clock_text, fit_progress
 from stream_rnn.model.file import load_model
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import last_fifth, read_table, write_table
+from stream_rnn.training.run import Epoch
 from stream_rnn.training.windows import shifted
 from tests.small import saved_model, small_model
 
@@ -161,6 +164,13 @@ def test_time_left_goes_by_the_epochs_after_the_first() -> None:
         found.append(left.after(number, 10))
     assert found == [150.0, 8.0, 9.0]
     assert [clock_text(s) for s in (7.2, 750, 3723)] == ["0:07", "12:30", "1:02:03"]
+
+
+def test_terminal_gets_a_bar_with_scores_and_time_left() -> None:
+    screen = io.StringIO()
+    with fit_progress(Console(file=screen, force_terminal=True, width=120)) as progress:
+        progress(Epoch(3, 9, 0.25, 0.5, 0.75))
+    assert re.search(r"3/9.*loss 0\.250, validation R2 0\.500, best 0\.750, 0:00 left", screen.getvalue())
 
 
 def test_lines_tell_loss_scores_and_time_left(
