@@ -16,7 +16,7 @@ from stream_rnn.doctor.findings import Finding
 from stream_rnn.doctor.model import check_model
 from stream_rnn.doctor.permissions import check_recording
 from tests.broker import free_port
-from tests.small import saved_model, small_model
+from tests.small import calibrated, saved_model, small_model
 
 SECRET = "correct horse battery staple"  # noqa: S105 - made up
 
@@ -50,6 +50,17 @@ async def test_a_config_that_can_be_served_fails_nowhere(tmp_path: Path) -> None
     assert [f for f in found.values() if f.verdict == "fail"] == []
     assert {"versions", "cpu", "clock", "timers", "config", "model", "cache", "step", "tcp"} <= set(found)
     assert found["recording"] == Finding("recording", "ok", f"{tmp_path}: can be written")
+
+
+@pytest.mark.parametrize("measured", [True, False])
+async def test_a_model_that_cannot_make_the_intervals_asked_for_is_found(
+    tmp_path: Path,
+    measured: bool,  # noqa: FBT001 - a case
+) -> None:
+    saved_model(tmp_path, calibrated(small_model()) if measured else small_model())
+    found = await findings_of(config_file(tmp_path, "[interval]\ncoverage = 0.9\n"), dict(os.environ))
+    expected = ("ok", "") if measured else ("fail", "train the model again, or leave [interval] out")
+    assert verdict_and_do(found["interval"]) == expected
 
 
 async def test_every_finding_that_is_not_fine_says_what_to_do(tmp_path: Path) -> None:

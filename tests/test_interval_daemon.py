@@ -15,6 +15,7 @@ import pytest
 
 from stream_rnn.cli import main
 from stream_rnn.config.load import Settings, load_config
+from stream_rnn.config.sections import Config
 from stream_rnn.daemon.daemon import Daemon
 from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import ModelError
@@ -153,6 +154,31 @@ async def test_without_the_section_nothing_is_said_of_intervals() -> None:
         assert daemon.status()["interval"] == {}
     assert "interval" not in msgspec.json.decode(said["info"])
     assert {"y_low", "y_high"}.isdisjoint(msgspec.json.decode(said["predictions/a"]))
+
+
+async def test_reload_begins_and_ends_intervals_while_streams_go_on() -> None:
+    def config(**more: object) -> Config:
+        return load_config(None, {}, {"model": {"path": "m"}, "tcp": {"port": 0}, **more})  # type: ignore[dict-item]
+
+    configs = [config(interval={"coverage": 0.8}), config(interval={"coverage": 0.5}), config()]
+    predictor = Predictor(MODEL)
+    daemon = Daemon(config(), predictor, lambda *_: None, lambda: (configs.pop(0), predictor))
+    transport = MemoryTransport()
+    daemon.add("memory", Source(transport, "json", transport))
+    task = asyncio.create_task(daemon.run(), name="daemon")
+    await transport.ready()
+    for first in (0, 10, 20, 30):
+        transport.feed("a", *samples("json", first, first + 10))
+        if configs:
+            await daemon.reload()
+    daemon.stop()
+    await task
+    got = predictions(transport, "json")
+    np.testing.assert_array_equal(np.array([p.y for p in got]), Predictor(MODEL).run(XS))
+    widths = [0.0 if p.bounds is None else float(p.bounds[1, 0] - p.bounds[0, 0]) for p in got]
+    at = [Interval(MODEL.calibration(), coverage).margins[:, 0] for coverage in (0.8, 0.5)]
+    expected = [0.0, *(float(high - low) for low, high in at), 0.0]
+    assert widths == pytest.approx([width for width in expected for _ in range(10)], abs=1e-6)
 
 
 async def test_birth_tells_the_coverage() -> None:

@@ -10,7 +10,7 @@ from stream_rnn.doctor.broker import check_broker
 from stream_rnn.doctor.clock import check_clock
 from stream_rnn.doctor.findings import Finding
 from stream_rnn.doctor.listening import check_listening
-from stream_rnn.doctor.model import check_model
+from stream_rnn.doctor.model import check_model, check_residuals
 from stream_rnn.doctor.permissions import check_permissions
 from stream_rnn.doctor.processor import check_processor
 from stream_rnn.doctor.versions import check_versions
@@ -37,6 +37,8 @@ async def examine(path: Path | None, environment: Mapping[str, str]) -> AsyncIte
             yield finding
         return
     findings, predictor = check_model(Path(config.model.path), config.model.path, environment)
+    if config.interval is not None and predictor is not None:
+        findings.append(check_residuals(predictor))
     findings += check_permissions(config, path, environment)
     findings += await check_listening(config)
     for finding in findings:

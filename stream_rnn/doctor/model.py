@@ -54,6 +54,15 @@ def check_model(
     return [Finding("model", "ok", found), check_cache(seconds, environment), steps], predictor
 
 
+def check_residuals(predictor: Predictor) -> Finding:
+    """Whether the model can make the intervals that a config asks for."""
+    try:
+        residuals = predictor.model.calibration()
+    except ModelError as error:
+        return Finding("interval", "fail", str(error), "train the model again, or leave [interval] out")
+    return Finding("interval", "ok", f"from {len(residuals)} quantiles of what the model was wrong by")
+
+
 def step_finding(times_us: list[float], rate_hz: float) -> Finding:
     """Judge how long a step takes.
 
