@@ -139,7 +139,8 @@ def description(model: Model) -> dict[str, Any]:
         "horizon": f"{card.horizon} samples",
         "golden vector": f"{len(model.golden_x)} rows",
     }
-    return facts | {name.replace("_", " "): value for name, value in card.provenance.items()}
+    told = {name: value for name, value in card.provenance.items() if not name.startswith("history_")}
+    return facts | {name.replace("_", " "): value for name, value in told.items()}
 
 
 def _names(channels: tuple[Channel, ...]) -> str:

@@ -14,7 +14,7 @@ from stream_rnn.model.architecture import Architecture, Count
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.sample import F32
 
-Provenance: TypeAlias = dict[str, str | int | float | bool | list[str] | None]
+Provenance: TypeAlias = dict[str, str | int | float | bool | list[str | float | None] | None]
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -18,7 +18,7 @@ from stream_rnn.kernels import network
 from stream_rnn.kernels import plan as layout
 from stream_rnn.kernels.engine import make_engine
 from stream_rnn.model.architecture import Architecture, CellName, Layer, Readout
-from stream_rnn.model.model import Card, Channel, Model
+from stream_rnn.model.model import Card, Channel, Model, Provenance
 from stream_rnn.predictor import with_golden
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
@@ -148,12 +148,22 @@ def fit(recordings: list[Recording], options: Options, progress: Callable[[Epoch
             "validation_rows": int(data.validation.sum()),
             "validation_r2": round(best.validation_r2, 6),
             "best_epoch": best.number,
+            **_told(history),
         },
     )
     none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
     model = Model(card, weights, preprocess.mean, preprocess.std, *none)
     golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
     return Fitted(with_golden(model, golden), history, best.number)
+
+
+def _told(history: list[Epoch]) -> Provenance:
+    """How the fit went, for the card: a number that is none is null."""
+    columns = {"loss": [e.loss for e in history], "validation_r2": [e.validation_r2 for e in history]}
+    return {
+        f"history_{name}": [round(v, 5) if np.isfinite(v) else None for v in values]
+        for name, values in columns.items()
+    }
 
 
 def _unscaled(first: Recording, options: Options, bin_rows: int) -> Preprocess:
