@@ -21,6 +21,7 @@ PACKAGE = "stream_rnn"
 ROWS = (
     ("__main__",),
     ("cli",),
+    ("report",),
     ("daemon", "training", "doctor"),
     ("recordings", "operations"),
     ("config", "environment", "inbox"),

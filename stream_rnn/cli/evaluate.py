@@ -1,18 +1,23 @@
 """`stream-rnn evaluate`: score a model on a recording, streamed sample by sample as the daemon would."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stream_rnn.cli.info import description
 from stream_rnn.errors import RecordingError
 from stream_rnn.predictor import Predictor
-from stream_rnn.recordings.table import read_table
-from stream_rnn.training.evaluate import Decoded, Scores, decode, score
+from stream_rnn.recordings.table import Recording, read_table
+from stream_rnn.report.findings import find
+from stream_rnn.report.write import Written, check_can_write, write_report
+from stream_rnn.training.evaluate import Choice, Decoded, Scores, decode, score
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +33,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE.npz", help="write the predictions: arrays rows, y, truth"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="write a page about it, index.html, and its figures as PNGs; needs matplotlib",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Stream, score, report."""
+    if args.report is not None:
+        check_can_write(args.report)
     predictor = Predictor.load(args.model)
     recording = read_table(args.recording)
     decoded = decode(predictor, recording, args.rows)
@@ -47,7 +60,27 @@ def run(args: argparse.Namespace) -> int:
         units = {output.name: output.unit for output in outputs}
         title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
         Console().print(scores_table(scores, units, title))
+    if args.report is not None:
+        written = _report(predictor, recording, decoded, args.rows, args.report)
+        told = f"{written.page}: report, {written.bytes / 1000:.0f} kB, {written.figures} figures beside it"
+        print(told, file=sys.stderr if args.json else sys.stdout)
     return 0
+
+
+def _report(
+    predictor: Predictor, recording: Recording, decoded: Decoded, choice: Choice, folder: Path
+) -> Written:
+    """Measure what only a report tells, a bar on a terminal meanwhile, and write it."""
+    columns = TextColumn("[bold]without each input"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("ablation", total=predictor.inputs)
+
+        def progress(done: int) -> None:
+            bar.update(task, completed=done)
+
+        found = find(predictor, recording, decoded, choice, progress=progress)
+    return write_report(found, description(predictor.model), folder)
 
 
 def scores_table(scores: Scores, units: Mapping[str, str], title: str) -> Table:
