@@ -127,6 +127,11 @@ def best_of(r2: F64) -> int:
     return int(np.nanargmax(r2)) if np.isfinite(r2).any() else len(r2) // 2
 
 
+def best_first(scores: list[RecordingScore]) -> list[RecordingScore]:
+    """From the greatest mean R2; those that have none come last."""
+    return sorted(scores, key=lambda score: float(np.nan_to_num(-mean_of(score.r2), nan=np.inf)))
+
+
 def lags(decoded: Decoded, pieces: list[Span], rate_hz: float) -> Lags:
     """Compare the truth with what was predicted some samples earlier and later, within each piece."""
     longest = max(piece.stop - piece.start for piece in pieces)

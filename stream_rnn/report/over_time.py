@@ -3,7 +3,7 @@
 import numpy as np
 
 from stream_rnn.model.model import Channel
-from stream_rnn.report.errors_by import mean_of
+from stream_rnn.report.errors_by import best_first, mean_of
 from stream_rnn.report.findings import Findings
 from stream_rnn.report.paths import Path, Paths
 from stream_rnn.report.pieces import F64, line
@@ -50,7 +50,7 @@ def _over_time(figure: Figure, found: Findings, rows: slice, *, close: bool) -> 
         if close:
             _borders(panel, found, rows)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    figure.legend(handles, labels, loc="outside upper left", ncols=2)
     joined = len(found.pieces) > 1
     panels[-1].set_xlabel("seconds, stretches end to end" if joined else "seconds of the recording")
     return list(panels)
@@ -82,7 +82,7 @@ def paths(figure: Figure, found: Findings) -> None:
             panel.set_aspect("equal")
         panel.set_title(f"from {found.t[path.start]:.0f} s", color=MUTED, fontsize=8)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
+    figure.legend(handles, labels, loc="outside upper left", ncols=3)
     figure.supxlabel(told.axes[0], fontsize=8.5, color=MUTED)
     figure.supylabel(told.axes[1], fontsize=8.5, color=MUTED)
 
@@ -107,19 +107,17 @@ def _spans(told: Paths) -> list[tuple[F64, F64]]:
 def recordings(figure: Figure, found: Findings) -> None:
     """Mean R2 of every recording, best first; one below the axis is an arrow at its end."""
     panel = figure.subplots()
-    values = np.array([mean_of(score.r2) for score in found.recordings], dtype=np.float64)
-    names = [score.name for score in found.recordings]
-    order = [int(i) for i in np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")]
-    shown = values[order]
-    places = np.arange(len(order))
+    scores = best_first(found.recordings)
+    shown = np.array([mean_of(score.r2) for score in scores], dtype=np.float64)
+    names, places = [score.name for score in scores], np.arange(len(scores))
     inside = shown >= WORST_SHOWN
     below = shown < WORST_SHOWN
     panel.vlines(places[inside], 0, shown[inside], color=MODEL, alpha=0.35, linewidth=2)
     panel.plot(places[inside], shown[inside], "o", color=MODEL, markersize=4.5)
     panel.plot(places[below], np.full(below.sum(), WORST_SHOWN), "v", color=SECOND, markersize=5.5)
     panel.axhline(0, color=RULE, linewidth=0.8)
-    if np.isfinite(values).any():
-        median = float(np.nanmedian(values))
+    if np.isfinite(shown).any():
+        median = float(np.nanmedian(shown))
         panel.axhline(max(median, WORST_SHOWN), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         panel.annotate(
             f"median {median:.3f}",
@@ -135,7 +133,7 @@ def recordings(figure: Figure, found: Findings) -> None:
     panel.set_ylabel("R², mean of outputs" if len(found.outputs) > 1 else "R²")
     panel.grid(visible=False, axis="x")
     if len(names) <= MOST_NAMED:
-        panel.set_xticks(places, [names[i] for i in order], rotation=90, fontsize=7)
+        panel.set_xticks(places, names, rotation=90, fontsize=7)
     else:
         panel.set_xticks([])
         panel.set_xlabel(f"{len(names)} recordings, best first")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stream_rnn.report.card import card_tables
-from stream_rnn.report.errors_by import Profile, best_of, mean_of
+from stream_rnn.report.errors_by import Profile, best_first, best_of, mean_of
 from stream_rnn.report.findings import Findings
 from stream_rnn.report.markup import (
     Picture,
@@ -287,6 +287,6 @@ def _recordings(found: Findings, pictures: list[Picture]) -> list[str]:
             number(float(mean_of(score.r2))),
             *(significant(score.rmse[k]) for k in range(len(few))),
         ]
-        for score in found.recordings
+        for score in best_first(found.recordings)
     ]
     return [*map(figure, pictures), _long(table(headings, rows), rows, "recordings")]

@@ -187,6 +187,7 @@ def _inputs(found: Findings) -> Picture:
 def _recordings(found: Findings) -> list[Picture]:
     if len(found.recordings) < 2:
         return []
+    worst = number(over_time.WORST_SHOWN, 1)
     named = len(found.recordings) <= over_time.MOST_NAMED
     return [
         _picture(
@@ -194,7 +195,7 @@ def _recordings(found: Findings) -> list[Picture]:
             lambda figure: over_time.recordings(figure, found),
             (WIDE, 3.4 if named else 2.8),
             f"R² of each of {len(found.recordings)} recordings, best first.",
-            f"R² of each recording by itself; arrows: below {over_time.WORST_SHOWN:g}. Where truth hardly "
+            f"R² of each recording by itself; arrows: below {worst}. Where truth hardly "
             "moves, a small error makes a low R².",
         )
     ]
