@@ -21,6 +21,7 @@ PACKAGE = "stream_rnn"
 ROWS = (
     ("__main__",),
     ("cli",),
+    ("report",),
     ("daemon", "training", "doctor"),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
     ("recordings", "operations"),

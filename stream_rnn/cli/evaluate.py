@@ -1,20 +1,26 @@
 """`stream-rnn evaluate`: score a model on a recording, streamed sample by sample as the daemon would."""
 
 import argparse
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stream_rnn.cli.info import description
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.errors import ConfigError, RecordingError
 from stream_rnn.interval import PACE, Interval
 from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.table import Recording
+from stream_rnn.report.findings import find
+from stream_rnn.report.write import Written, check_can_write, write_report
 from stream_rnn.sample import F32
-from stream_rnn.training.evaluate import Decoded, Scores, decode, score
+from stream_rnn.training.evaluate import Choice, Decoded, Scores, decode, score
 from stream_rnn.training.interval import Coverage, Measured, bounds_of, measure
 
 
@@ -53,11 +59,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=PACE,
         help=f"how far a miss moves an interval, as interval.pace ({PACE})",
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="write a page about it, index.html, and its figures as PNGs; needs matplotlib",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
 def run(args: argparse.Namespace) -> int:
     """Stream, score, report."""
+    if args.report is not None:
+        check_can_write(args.report)
     predictor = Predictor.load(args.model)
     interval, delay = _interval(args, predictor)
     recording = read_told(args.recording, args)
@@ -77,12 +91,16 @@ def run(args: argparse.Namespace) -> int:
         if measured is not None:
             report["intervals"] = measured
         print(msgspec.json.encode(report).decode())
-        return 0
-    units = {output.name: output.unit for output in outputs}
-    title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
-    Console().print(scores_table(scores, units, title))
-    if measured is not None:
-        Console().print(coverage_table(measured, units))
+    else:
+        units = {output.name: output.unit for output in outputs}
+        title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
+        Console().print(scores_table(scores, units, title))
+        if measured is not None:
+            Console().print(coverage_table(measured, units))
+    if args.report is not None:
+        written = _report(predictor, recording, decoded, args.rows, args.report)
+        told = f"{written.page}: report, {written.bytes / 1000:.0f} kB, {written.figures} figures beside it"
+        print(told, file=sys.stderr if args.json else sys.stdout)
     return 0
 
 
@@ -126,6 +144,22 @@ def coverage_table(measured: Measured, units: Mapping[str, str]) -> Table:
 
 def _worth(how: Coverage, unit: str) -> list[str]:
     return [_number(how.coverage), *(f"{_number(value)} {unit}".rstrip() for value in (how.width, how.score))]
+
+
+def _report(
+    predictor: Predictor, recording: Recording, decoded: Decoded, choice: Choice, folder: Path
+) -> Written:
+    """Measure what only a report tells, a bar on a terminal meanwhile, and write it."""
+    columns = TextColumn("[bold]without each input"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("ablation", total=predictor.inputs)
+
+        def progress(done: int) -> None:
+            bar.update(task, completed=done)
+
+        found = find(predictor, recording, decoded, choice, progress=progress)
+    return write_report(found, description(predictor.model), folder)
 
 
 def scores_table(scores: Scores, units: Mapping[str, str], title: str) -> Table:

@@ -142,7 +142,8 @@ def description(model: Model) -> dict[str, Any]:
         if model.residuals is None
         else f"from {len(model.residuals)} quantiles of residuals",
     }
-    return facts | {name.replace("_", " "): value for name, value in card.provenance.items()}
+    told = {name: value for name, value in card.provenance.items() if not name.startswith("history_")}
+    return facts | {name.replace("_", " "): value for name, value in told.items()}
 
 
 def _names(channels: tuple[Channel, ...]) -> str:

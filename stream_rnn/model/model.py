@@ -15,7 +15,7 @@ from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.sample import F32
 
 Horizon: TypeAlias = Annotated[int, msgspec.Meta(ge=-(2**31), lt=2**31)]
-Provenance: TypeAlias = dict[str, str | int | float | bool | list[str] | None]
+Provenance: TypeAlias = dict[str, str | int | float | bool | list[str | float | None] | None]
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

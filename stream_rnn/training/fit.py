@@ -8,7 +8,7 @@ import numpy as np
 
 from stream_rnn.errors import ConfigError, RecordingError
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model
+from stream_rnn.model.model import Card, Channel, Model, Provenance
 from stream_rnn.predictor import with_golden
 from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
@@ -100,6 +100,7 @@ def fit(
             "validation_rows": int(data.validation.sum()),
             "validation_r2": round(run.best_r2, 6),
             "best_epoch": run.best_epoch,
+            **_told(run.history),
             **({} if parent is None else {"fine_tuned_from": parent.hash}),
         },
     )
@@ -108,6 +109,15 @@ def fit(
     golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
     whole = calibrated(with_golden(model, golden), data, steps * bin_rows)
     return Fitted(whole, run.history, run.best_epoch)
+
+
+def _told(history: list[Epoch]) -> Provenance:
+    """How the fit went, for the card: a number that is none is null."""
+    columns = {"loss": [e.loss for e in history], "validation_r2": [e.validation_r2 for e in history]}
+    return {
+        f"history_{name}": [round(v, 5) if np.isfinite(v) else None for v in values]
+        for name, values in columns.items()
+    }
 
 
 def _go_on(

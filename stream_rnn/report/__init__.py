@@ -1,0 +1,1 @@
+"""A model's report: what is measured, what is drawn of it, and the page that shows both."""
