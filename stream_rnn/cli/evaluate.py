@@ -3,12 +3,14 @@
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from stream_rnn.cli.beside import compared_table, decoders_beside
 from stream_rnn.errors import RecordingError
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import read_table
@@ -28,6 +30,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE.npz", help="write the predictions: arrays rows, y, truth"
     )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="fit a Wiener and a Kalman filter to the recording's training rows, show them beside the model",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
@@ -40,13 +47,25 @@ def run(args: argparse.Namespace) -> int:
     scores = score(decoded, tuple(output.name for output in outputs))
     if args.predictions is not None:
         _write(decoded, args.predictions)
+    beside = decoders_beside(recording, predictor.model.card, args.rows) if args.baselines else {}
     if args.json:
-        report = {"model": predictor.model.hash, "recording": recording.name, args.rows: scores}
+        report: dict[str, Any] = {
+            "model": predictor.model.hash,
+            "recording": recording.name,
+            args.rows: scores,
+        }
+        if beside:
+            report["baselines"] = {name: one.report(args.rows) for name, one in beside.items()}
         print(msgspec.json.encode(report).decode())
     else:
         units = {output.name: output.unit for output in outputs}
         title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
-        Console().print(scores_table(scores, units, title))
+        if beside:
+            columns = {"model": scores, **{name: one.scores for name, one in beside.items()}}
+            Console().print(compared_table(columns, units, title))
+            print(*(f"{name}: {one}" for name, one in beside.items()), sep="\n")
+        else:
+            Console().print(scores_table(scores, units, title))
     return 0
 
 

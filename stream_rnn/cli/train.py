@@ -1,4 +1,4 @@
-"""`stream-rnn train`: fit a network to recordings, and measure it on their test rows."""
+"""`stream-rnn train`: fit a decoder to recordings, and measure it on their test rows."""
 
 import argparse
 import secrets
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numba
@@ -21,6 +22,7 @@ from stream_rnn.model.file import save_model
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording, read_table
+from stream_rnn.training import baselines
 from stream_rnn.training.evaluate import Scores, decode, merge, score
 from stream_rnn.training.fit import Epoch, Fitted, Options, fit
 
@@ -58,6 +60,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", required=True, type=Path, metavar="FILE", help="model file to write"
     )
     parser.add_argument(
+        "--decoder",
+        choices=("network", *baselines.FITS),
+        default="network",
+        help="what to fit; the linear ones, wiener and kalman, take --validation, --horizon and --missing, "
+        "and choose all else by validation (network)",
+    )
+    parser.add_argument(
         "--seed", type=int, help="of weights, windows and dropout; drawn and shown if not given"
     )
     for name, text in HELP.items():
@@ -80,8 +89,12 @@ def run(args: argparse.Namespace) -> int:
     _check_writable(args.output)
     console = Console(stderr=True)
     began = time.monotonic()
-    with _progress(console) as progress:
-        fitted = fit(recordings, options, progress)
+    fitted: Fitted | baselines.Baseline
+    if args.decoder == "network":
+        with _progress(console) as progress:
+            fitted = fit(recordings, options, progress)
+    else:
+        fitted = baselines.FITS[args.decoder](recordings, _linear(options))
     seconds = time.monotonic() - began
     predictor = Predictor(fitted.model)
     names = recordings[0].y_names
@@ -91,17 +104,15 @@ def run(args: argparse.Namespace) -> int:
         if tested
         else None
     )
-    model = _with_provenance(fitted, scores, seconds)
+    model = _with_provenance(fitted.model, scores, seconds)
     save_model(model, args.output)
     report = {
         "model": str(args.output),
         "hash": model.hash,
-        "seed": options.seed,
+        "decoder": args.decoder,
         "test": scores,
-        "validation": {"r2_mean": max(epoch.validation_r2 for epoch in fitted.history)},
         "seconds": round(seconds, 2),
-        "epochs": options.epochs,
-        "best_epoch": fitted.best_epoch,
+        **_how(fitted, options),
     }
     if args.json:
         print(msgspec.json.encode(report).decode())
@@ -123,6 +134,31 @@ def _options(args: argparse.Namespace) -> Options:
         ) from None
 
 
+def _linear(options: Options) -> baselines.Options:
+    return baselines.Options(
+        validation=options.validation,
+        horizon=options.horizon,
+        missing=options.missing,
+        statistics=options.statistics,
+        logarithm=options.logarithm,
+    )
+
+
+def _how(fitted: Fitted | baselines.Baseline, options: Options) -> dict[str, object]:
+    """What the fit came to, for the report."""
+    if isinstance(fitted, baselines.Baseline):
+        return {
+            "validation": {"r2_mean": fitted.choice.validation_r2},
+            "chosen": fitted.choice.settings,
+        }
+    return {
+        "seed": options.seed,
+        "validation": {"r2_mean": max(epoch.validation_r2 for epoch in fitted.history)},
+        "epochs": options.epochs,
+        "best_epoch": fitted.best_epoch,
+    }
+
+
 def _check_writable(path: Path) -> None:
     """Find out before the work, not after it."""
     try:
@@ -133,18 +169,18 @@ def _check_writable(path: Path) -> None:
         raise ConfigError(f"{path}: expected a place to write the model, got {error.strerror}") from None
 
 
-def _with_provenance(fitted: Fitted, scores: Scores | None, seconds: float) -> Model:
+def _with_provenance(model: Model, scores: Scores | None, seconds: float) -> Model:
     """The model with what is known now: versions, time, test score."""
     provenance = {
-        **fitted.model.card.provenance,
+        **model.card.provenance,
         "stream_rnn": __version__,
         "numba": numba.__version__,
         "numpy": np.__version__,
         "seconds": round(seconds, 1),
         "test_r2_mean": None if scores is None or scores.r2_mean is None else round(scores.r2_mean, 6),
     }
-    card = msgspec.structs.replace(fitted.model.card, provenance=provenance)
-    return msgspec.structs.replace(fitted.model, card=card)
+    card = msgspec.structs.replace(model.card, provenance=provenance)
+    return msgspec.structs.replace(model, card=card)
 
 
 @contextmanager
@@ -189,15 +225,19 @@ def _tell_epoch(epoch: Epoch) -> None:
 
 
 def _show(
-    report: dict[str, object], scores: Scores | None, recordings: list[Recording], model_hash: str
+    report: dict[str, Any], scores: Scores | None, recordings: list[Recording], model_hash: str
 ) -> None:
     console = Console()
     if scores is not None:
         units = dict(zip(recordings[0].y_names, recordings[0].y_units, strict=True))
         console.print(scores_table(scores, units, "Test rows, one continuous stream"))
+    if "chosen" in report:
+        chosen = baselines.Choice(report["validation"]["r2_mean"], report["chosen"])
+        how = f"{report['decoder']}, {chosen}"
+    else:
+        how = f"best epoch {report['best_epoch']} of {report['epochs']}, seed {report['seed']}"
     console.print(
-        f"{report['model']}: model {model_hash}, best epoch {report['best_epoch']} of {report['epochs']}, "
-        f"seed {report['seed']}, {report['seconds']} s",
+        f"{report['model']}: model {model_hash}, {how}, {report['seconds']} s",
         highlight=False,
         soft_wrap=True,
     )
