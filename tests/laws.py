@@ -10,6 +10,7 @@ from stream_rnn.model.model import split_weights
 from stream_rnn.sample import F32, I64
 from stream_rnn.training.gradient import Backpropagation
 from tests import reference
+from tests.small import calm
 
 TOLERANCE = 2e-5  # from float64, over a thousand steps, for outputs of the order of one
 
@@ -22,8 +23,9 @@ class Made:
         self.architecture = architecture
         self.plan: I64 = architecture.plan()
         size = layout.weights_size(self.plan)
-        spread = 0.8 / np.sqrt(max(layer.units for layer in architecture.layers))
+        spread = 0.8 / np.sqrt(max(layer.units * layer.steps for layer in architecture.layers))
         self.weights: F32 = (rng.standard_normal(size) * spread).astype(np.float32)
+        calm(self.plan, self.weights, 0.5)
         self.xs: F32 = rng.standard_normal((steps, architecture.inputs)).astype(np.float32)
         self.engine = make_engine(self.plan, self.weights)
 
@@ -70,7 +72,12 @@ def float32_stays_near_float64(made: Made) -> None:
 
 
 def training_pass_equals_repeated_step(made: Made) -> None:
-    """The forward pass of training keeps the very hidden states that single steps go through."""
+    """The forward pass of training keeps the very hidden states that single steps go through.
+
+    A filter is fitted in closed form: it has none.
+    """
+    if (made.plan[:, layout.KIND] == layout.FIR).any():
+        return
     T, B = len(made.xs) // 3, 3
     X = np.ascontiguousarray(made.xs[: T * B].reshape(T, B, -1))
     passes = Backpropagation(made.plan, T, B)

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import msgspec
+
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.model.architecture import Architecture, Layer
 from tests.laws import LAWS, Made
@@ -18,6 +20,8 @@ CELLS = {
     "gru": Layer("gru", 1),
     "gru reset before": Layer("gru", 1, reset="before"),
     "lstm": Layer("lstm", 1),
+    "elman linear": Layer("elman", 1, activation="linear"),
+    "fir": Layer("fir", 1, lags=5),
 }
 SIZES = ((1, 1, 1), (5, 17, 1), (16, 33, 2), (9, 8, 3))
 """Inputs, units, layers."""
@@ -27,7 +31,7 @@ def networks() -> Iterator[tuple[str, Made]]:
     """Each cell at each awkward size, named; the same seeds everywhere."""
     for name, cell in CELLS.items():
         for inputs, units, depth in SIZES:
-            layers = (Layer(cell.cell, units, cell.activation, cell.reset),) * depth
+            layers = (msgspec.structs.replace(cell, units=units),) * depth
             made = Made(Architecture(inputs=inputs, layers=layers, outputs=2), 60)
             yield f"{name} {inputs} {units} {depth}", made
 

@@ -32,7 +32,16 @@ READOUTS: dict[str, Callable[[F64], F64]] = {
 
 def elman_step(x: F64, h: F64, w: Named, activation: str) -> F64:
     z = x @ w["W"] + h @ w["U"] + w["b"]
+    if activation == "linear":
+        return z
     result: F64 = np.maximum(z, 0.0) if activation == "relu" else np.tanh(z)
+    return result
+
+
+def fir_step(past: list[F64], w: Named, units: int, lags: int) -> F64:
+    """Of the samples so far, the newest first."""
+    taps = [(w["W"][:, at : at + units], w["b"][at : at + units]) for at in range(0, lags * units, units)]
+    result: F64 = sum((x @ W + b for x, (W, b) in zip(past, taps, strict=False)), np.zeros(units))
     return result
 
 
@@ -62,6 +71,7 @@ class Network:
         self.named = {name: array.astype(np.float64) for name, array in named.items()}
         self.h = [np.zeros(layer.units) for layer in architecture.layers]
         self.c = [np.zeros(layer.units) for layer in architecture.layers]
+        self.past: list[list[F64]] = [[] for _ in architecture.layers]
 
     def step(self, x: F64) -> F64:
         for i, layer in enumerate(self.architecture.layers):
@@ -73,8 +83,12 @@ class Network:
         return np.array([self.step(x) for x in xs])
 
     def _cell(self, i: int, layer: Layer, x: F64) -> F64:
-        weights = {name: self.named[f"layers.{i}.{name}"] for name in ("W", "U", "b")}
-        if layer.cell == "lstm":
+        names = ("W", "b") if layer.cell == "fir" else ("W", "U", "b")
+        weights = {name: self.named[f"layers.{i}.{name}"] for name in names}
+        if layer.cell == "fir":
+            self.past[i] = [x, *self.past[i][: layer.steps - 1]]
+            self.h[i] = fir_step(self.past[i], weights, layer.units, layer.steps)
+        elif layer.cell == "lstm":
             self.h[i], self.c[i] = lstm_step(x, self.h[i], self.c[i], weights)
         elif layer.cell == "gru":
             weights["U_n"] = self.named[f"layers.{i}.U_n"]

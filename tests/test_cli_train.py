@@ -201,6 +201,27 @@ def test_what_a_model_keeps_is_not_told_anew(
 
 
 @pytest.mark.parametrize(
+    ("decoder", "chosen"), [("wiener", {"lags", "strength"}), ("kalman", {"order", "noise"})]
+)
+def test_linear_decoder_is_fitted_and_tells_what_it_chose(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], decoder: str, chosen: set[str]
+) -> None:
+    output = str(tmp_path / "m.safetensors")
+    arguments = ("train", str(cortex), "-o", output, "--decoder", decoder, "--horizon", "2")
+    _, trained, _ = said(capsys, *arguments, "--json")
+    report = json.loads(trained)
+    assert report["decoder"] == decoder
+    assert set(report["chosen"]) == chosen | {"bin_ms"}
+    assert report["validation"]["r2_mean"] > 0.2
+    _, evaluated, _ = said(capsys, "evaluate", output, str(cortex), "--json")
+    assert json.loads(evaluated)["test"] == report["test"]
+    _, out, _ = said(capsys, *arguments)
+    assert f"{decoder}, bin {report['chosen']['bin_ms']:g} ms, " in out
+    _, out, _ = said(capsys, "info", output)
+    assert decoder in out
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (("--units", "0"), 2, "stream-rnn: --units: expected `int` >= 1, got 0\n"),

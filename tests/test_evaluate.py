@@ -104,3 +104,21 @@ def test_command_prints_one_json_object_and_writes_predictions(
     report = json.loads(capsys.readouterr().out)
     assert set(report["test"]["r2"]) == {"v0", "v1"}
     np.testing.assert_array_equal(np.load(out)["y"], stepped(CORTEX.x)[CORTEX.is_test])
+
+
+def test_baselines_are_shown_beside_the_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cortex = simulate(30, 5, seed=4)
+    model = saved_model(tmp_path, small_model(bin_samples=4))
+    write_table(cortex, tmp_path / "cortex.npz")
+    arguments = ["evaluate", str(model), str(tmp_path / "cortex.npz"), "--baselines"]
+    assert main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["baselines"]) == {"wiener", "kalman"}
+    for told in report["baselines"].values():
+        assert told["test"]["r2_mean"] > report["test"]["r2_mean"]
+        assert told["settings"]["bin_ms"] in {20, 50, 100, 200}
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "kalman" in out
+    assert f"{report['baselines']['kalman']['test']['r2_mean']:.3f}" in out
+    assert "wiener: bin " in out

@@ -26,7 +26,10 @@ CELLS = {
     "gru": Layer("gru", 17),
     "gru reset before": Layer("gru", 17, reset="before"),
     "lstm": Layer("lstm", 17),
+    "elman linear": Layer("elman", 17, activation="linear"),
+    "fir": Layer("fir", 17, lags=5),
 }
+TRAINED = [cell for cell in CELLS if cell != "fir"]
 
 
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
@@ -41,6 +44,16 @@ def test_every_cell_and_depth_obeys(cell: str, depth: int, law: Callable[[Made],
 def test_awkward_sizes_obey(inputs: int, units: int, outputs: int, law: Callable[[Made], None]) -> None:
     layers = (Layer("lstm", units), Layer("gru", units + 2), Layer("elman", units))
     law(Made(Architecture(inputs=inputs, layers=layers, outputs=outputs), 100))
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("lags", [1, 2, 60])
+@pytest.mark.parametrize(("inputs", "units"), [(1, 1), (30, 2), (3, 16), (5, 33)])
+def test_filter_of_awkward_size_obeys(
+    inputs: int, units: int, lags: int, law: Callable[[Made], None]
+) -> None:
+    layers = (Layer("fir", units, lags=lags), Layer("gru", 3))
+    law(Made(Architecture(inputs=inputs, layers=layers, outputs=2), 130))
 
 
 @pytest.mark.parametrize("readout", ["linear", "tanh", "sigmoid", "softmax"])

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -59,7 +60,7 @@ def tuned(made: Made, *, half: bool = False) -> Made:
 def dense(cell: str, units: int = 17) -> Made:
     """A cell over rectified units, whose outputs can be zero."""
     kind = CELLS[cell]
-    layers = (Layer("elman", units, "relu"), Layer(kind.cell, units, kind.activation, kind.reset))
+    layers = (Layer("elman", units, "relu"), msgspec.structs.replace(kind, units=units))
     return Made(Architecture(inputs=D, layers=layers, outputs=3), 60)
 
 

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from stream_rnn.cli.beside import compared_table, decoders_beside
 from stream_rnn.cli.info import description
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.errors import ConfigError, RecordingError
@@ -65,6 +67,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="write a page about it, index.html, and its figures as PNGs; needs matplotlib",
     )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="fit a Wiener and a Kalman filter to the recording's training rows, show them beside the model",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
 
 
@@ -86,15 +93,27 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.predictions is not None:
         _write(decoded, bounds, args.predictions)
+    beside = decoders_beside(recording, predictor.model.card, args.rows) if args.baselines else {}
     if args.json:
-        report = {"model": predictor.model.hash, "recording": recording.name, args.rows: scores}
+        report: dict[str, Any] = {
+            "model": predictor.model.hash,
+            "recording": recording.name,
+            args.rows: scores,
+        }
         if measured is not None:
             report["intervals"] = measured
+        if beside:
+            report["baselines"] = {name: one.report(args.rows) for name, one in beside.items()}
         print(msgspec.json.encode(report).decode())
     else:
         units = {output.name: output.unit for output in outputs}
         title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
-        Console().print(scores_table(scores, units, title))
+        if beside:
+            columns = {"model": scores, **{name: one.scores for name, one in beside.items()}}
+            Console().print(compared_table(columns, units, title))
+            print(*(f"{name}: {one}" for name, one in beside.items()), sep="\n")
+        else:
+            Console().print(scores_table(scores, units, title))
         if measured is not None:
             Console().print(coverage_table(measured, units))
     if args.report is not None:

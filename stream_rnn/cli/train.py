@@ -1,4 +1,4 @@
-"""`stream-rnn train`: fit a network to recordings, and measure it on their test rows."""
+"""`stream-rnn train`: fit a decoder to recordings, and measure it on their test rows."""
 
 import argparse
 import sys
@@ -7,25 +7,22 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numba
-import numpy as np
 from rich.console import Console
 
-from stream_rnn import __version__
-from stream_rnn.cli.evaluate import scores_table
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.cli.train_each import run_each
 from stream_rnn.cli.train_options import choices_of, configure_options, flag_of, options_of, shown
 from stream_rnn.cli.train_progress import fit_progress
+from stream_rnn.cli.train_tell import check_writable, kept, scored, show
 from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model, save_model
-from stream_rnn.model.model import Model
-from stream_rnn.predictor import Predictor
+from stream_rnn.model.model import Provenance
 from stream_rnn.recordings.table import Recording
+from stream_rnn.training import baselines
 from stream_rnn.training.checkpoint import Keeper
-from stream_rnn.training.evaluate import Scores, decode, merge, score
-from stream_rnn.training.fit import Fitted, fit
+from stream_rnn.training.fit import Fitted, Options, fit
 from stream_rnn.training.lag import Lag, choose_lag
+from stream_rnn.training.search import SPACE, Trial, search
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -52,6 +49,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on from FILE.checkpoint, which a killed fit left: the same bits as without the kill",
     )
+    parser.add_argument(
+        "--decoder",
+        choices=("network", *baselines.FITS),
+        default="network",
+        help="what to fit; the linear ones, wiener and kalman, take --validation, --horizon and --missing, "
+        "and choose all else by validation (network)",
+    )
+    parser.add_argument(
+        "--search",
+        type=int,
+        default=0,
+        metavar="TRIALS",
+        help="try so many ways to set what was not told, by validation R2; FILE.trials keeps them and is gone "
+        "on from",
+    )
     configure_tables(parser)
     configure_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
@@ -59,18 +71,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fit, write, measure, report."""
+    _check(args)
     parent = None if args.fine_tune is None else load_model(args.fine_tune)
-    if args.each is not None:
-        if parent is None or args.resume:
-            what = "--fine-tune" if parent is None else "no --resume"
-            raise ConfigError(f"--each: expected {what} beside it, got {'none' if parent is None else 'it'}")
+    if parent is not None and args.each is not None:
         options = options_of(args, parent, None)
         return run_each(args, parent, [read_told(path, args) for path in args.recording], options)
     keeper = Keeper.beside(args.output, resume=args.resume)
     recordings = [read_told(path, args) for path in args.recording]
     chosen = choices_of(args, recordings) if parent is None else []
     options = options_of(args, parent, keeper, chosen)
-    _check_writable(args.output)
+    check_writable(args.output)
+    if args.decoder != "network":
+        return _run_linear(args, recordings, options)
     for choice in chosen:
         print(f"{flag_of(choice.name)} {shown(choice.value)}: {choice.reason}", file=sys.stderr)
     lag = choose_lag(recordings, options) if args.lag == "auto" else None
@@ -78,65 +90,106 @@ def run(args: argparse.Namespace) -> int:
         _tell_lag(lag, recordings[0].rate_hz)
         options = msgspec.structs.replace(options, horizon=lag.rows)
     began = time.monotonic()
-    with fit_progress(Console(stderr=True)) as progress:
-        fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
-    seconds = time.monotonic() - began
-    scores = _test_scores(fitted.model, recordings)
-    model = _with_provenance(fitted, scores, lag)
+    if args.search:
+        fitted = _searched(args, recordings, options)
+    else:
+        with fit_progress(Console(stderr=True)) as progress:
+            fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
+    seconds = round(time.monotonic() - began, 2)
+    scores = scored(fitted.model, recordings)
+    lags: Provenance = (
+        {} if lag is None else {"lag_validation_r2": [f"{n}: {r2:.4f}" for n, r2 in lag.scores.items()]}
+    )
+    model = kept(fitted.model, scores, lags)
     save_model(model, args.output)
     keeper.remove()
     report: dict[str, Any] = {
         "model": str(args.output),
         "hash": model.hash,
+        "decoder": args.decoder,
         "seed": options.seed,
         "test": scores,
         "validation": {"r2_mean": fitted.history[-1].best_r2},
-        "seconds": round(seconds, 2),
+        "seconds": seconds,
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
         **({} if parent is None else {"fine_tuned_from": parent.hash}),
         **({} if lag is None else {"lag": {"samples": lag.rows, "validation_r2": lag.scores}}),
     }
-    if args.json:
-        print(msgspec.json.encode(report).decode())
-    else:
-        _show(report, scores, recordings, model.hash)
+    how = f"best epoch {fitted.best_epoch} of {len(fitted.history)}, seed {options.seed}"
+    show(args, report, scores, recordings, how)
     return 0
 
 
-def _check_writable(path: Path) -> None:
-    """Find out before the work, not after it."""
-    try:
-        part = path.with_name(path.name + ".part")
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise ConfigError(f"{path}: expected a place to write the model, got {error.strerror}") from None
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        ConfigError: An option that does not go with another.
+    """
+    if args.each is not None and (args.fine_tune is None or args.resume):
+        what = "--fine-tune" if args.fine_tune is None else "no --resume"
+        raise ConfigError(
+            f"--each: expected {what} beside it, got {'none' if args.fine_tune is None else 'it'}"
+        )
+    if args.search < 0:
+        raise ConfigError(f"--search: expected trials, 0 or more, got {args.search}")
+    others = {"--fine-tune": args.fine_tune is not None, "--resume": args.resume}
+    whole = {"--decoder": args.decoder != "network", "--search": args.search > 0}
+    for flag, told in whole.items():
+        for other, too in (others | (whole if flag == "--decoder" else {})).items():
+            if told and too and other != flag:
+                raise ConfigError(f"{flag}: expected no {other} beside it, got both")
 
 
-def _test_scores(model: Model, recordings: list[Recording]) -> Scores | None:
-    """Scores on the test rows of all recordings; None where there are none."""
-    tested = [recording for recording in recordings if recording.is_test.any()]
-    if not tested:
-        return None
-    predictor = Predictor(model)
-    decoded = merge([decode(predictor, recording, "test") for recording in tested])
-    return score(decoded, recordings[0].y_names)
-
-
-def _with_provenance(fitted: Fitted, scores: Scores | None, lag: Lag | None) -> Model:
-    """The model with what is known now: versions, test score, lags; no time, so that its hash repeats."""
-    provenance = {
-        **fitted.model.card.provenance,
-        "stream_rnn": __version__,
-        "numba": numba.__version__,
-        "numpy": np.__version__,
-        "test_r2_mean": None if scores is None or scores.r2_mean is None else round(scores.r2_mean, 6),
+def _run_linear(args: argparse.Namespace, recordings: list[Recording], options: Options) -> int:
+    """Fit a linear decoder, write, measure, report."""
+    began = time.monotonic()
+    fitted = baselines.FITS[args.decoder](
+        recordings,
+        baselines.Options(
+            validation=options.validation,
+            horizon=options.horizon,
+            missing=options.missing,
+            statistics=options.statistics,
+            logarithm=options.logarithm,
+            prior=round(options.prior_s * recordings[0].rate_hz),
+        ),
+    )
+    seconds = round(time.monotonic() - began, 2)
+    scores = scored(fitted.model, recordings)
+    model = kept(fitted.model, scores, {})
+    save_model(model, args.output)
+    report: dict[str, Any] = {
+        "model": str(args.output),
+        "hash": model.hash,
+        "decoder": args.decoder,
+        "test": scores,
+        "validation": {"r2_mean": fitted.choice.validation_r2},
+        "chosen": fitted.choice.settings,
+        "seconds": seconds,
     }
-    if lag is not None:
-        provenance["lag_validation_r2"] = [f"{rows}: {r2:.4f}" for rows, r2 in lag.scores.items()]
-    card = msgspec.structs.replace(fitted.model.card, provenance=provenance)
-    return msgspec.structs.replace(fitted.model, card=card)
+    show(args, report, scores, recordings, f"{args.decoder}, {fitted.choice}")
+    return 0
+
+
+def _searched(args: argparse.Namespace, recordings: list[Recording], options: Options) -> Fitted:
+    """The best of so many trials."""
+    told = frozenset(name for name in Options.__struct_fields__ if getattr(args, name, None) is not None)
+    kept_at = args.output.with_name(args.output.name + ".trials")
+
+    def tell(trial: Trial, best: Trial) -> None:
+        tried = ", ".join(
+            f"{name} {shown(getattr(trial.options, name))}" for name in (*SPACE, "bin_ms") if name not in told
+        )
+        print(
+            f"trial {trial.number + 1}/{args.search}: {tried}: validation R2 {trial.validation_r2:.3f}, "
+            f"best {best.validation_r2:.3f}",
+            file=sys.stderr,
+        )
+
+    with fit_progress(Console(stderr=True)) as progress:
+        return search(recordings, options, told, args.search, kept_at, tell, progress)
 
 
 def _tell_lag(lag: Lag, rate_hz: float) -> None:
@@ -147,19 +200,4 @@ def _tell_lag(lag: Lag, rate_hz: float) -> None:
         f"lag {lag.rows} samples ({1000 * lag.rows / rate_hz:g} ms); "
         f"validation R2 of a straight line by lag: {scores}",
         file=sys.stderr,
-    )
-
-
-def _show(
-    report: dict[str, Any], scores: Scores | None, recordings: list[Recording], model_hash: str
-) -> None:
-    console = Console()
-    if scores is not None:
-        units = dict(zip(recordings[0].y_names, recordings[0].y_units, strict=True))
-        console.print(scores_table(scores, units, "Test rows, one continuous stream"))
-    console.print(
-        f"{report['model']}: model {model_hash}, best epoch {report['best_epoch']} of {report['epochs']}, "
-        f"seed {report['seed']}, {report['seconds']} s",
-        highlight=False,
-        soft_wrap=True,
     )

@@ -15,6 +15,7 @@ from stream_rnn.kernels.engine import (
     B_U,
     INPUTS,
     KIND,
+    LAGS,
     LAYERS,
     RECURRENT_SUMS,
     STATE_AT,
@@ -25,11 +26,13 @@ from stream_rnn.kernels.engine import (
     U,
     W,
     row_of,
+    sums_of,
 )
+from stream_rnn.kernels.fir import fir_update
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
 from stream_rnn.kernels.packed import padded, product, product_rows
-from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
 from stream_rnn.kernels.plan import INPUTS as PLAN_INPUTS
 from stream_rnn.kernels.plan import UNITS as PLAN_UNITS
 from stream_rnn.kernels.vector import LANES, integer
@@ -54,7 +57,7 @@ def make_batch(plan: I64) -> F32:
     """
     inputs = _whole(int(max(plan[:, PLAN_INPUTS].max(), plan[:-1, PLAN_UNITS].max())))
     units = _whole(int(plan[:, PLAN_UNITS].max()) + LANES)
-    sums = _whole(4 * int(plan[:, PLAN_UNITS].max()) + 2 * LANES)
+    sums = _whole(max(4 * int(plan[:, PLAN_UNITS].max()), *map(sums_of, plan)) + 2 * LANES)
     x_at = ENDS_AT + 2 * BLOCK
     h_at = x_at + BLOCK * inputs
     a_at = h_at + BLOCK * units
@@ -104,11 +107,13 @@ def step_batch(engine: F32, batch: F32, M: int, waves: int, states: F32) -> None
 
 @part
 def _recur(engine: F32, batch: F32, row: int, first: int, end: int, states: F32) -> None:
-    """q = h U of one layer, for the samples of one wave."""
+    """q = h U of one layer that has a U, for the samples of one wave."""
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
     q_at, stride = integer(batch, Q_AT), integer(batch, STRIDE)
     H, N = integer(engine, row + UNITS), integer(engine, row + RECURRENT_SUMS)
     b, w = integer(engine, row + B_U), integer(engine, row + U)
+    if N == 0:
+        return
     if end - first == 1:
         at = integer(batch, PLACES_AT + 2 * first) + integer(engine, row + STATE_AT)
         product(batch, q_at + first * stride, engine, b, states, at, engine, w, H, N)
@@ -143,8 +148,10 @@ def _update(engine: F32, batch: F32, row: int, first: int, end: int, states: F32
             lstm_update(batch, a, q, states, at, H)
         elif kind in (GRU_RESET_AFTER, GRU_RESET_BEFORE):
             gru_update(batch, a, q, kind == GRU_RESET_AFTER, states, at, H)
+        elif kind == FIR:
+            fir_update(batch, a, states, at, H, integer(engine, row + LAGS))
         else:
-            elman_update(batch, a, q, kind == ELMAN_RELU, states, at, H)
+            elman_update(batch, a, q, kind, states, at, H)
         to = x_at + m * x_stride
         for j in range(H):
             batch[to + j] = states[at + j]

@@ -24,25 +24,33 @@ W, U, U_N, B, B_U = range(14, 24, 2)
 """Columns: packed weights, and where the sums start."""
 A_AT, Q_AT, RESET_AT = range(24, 30, 2)
 """Columns: scratch for a = x W + b, for q = h U, and for r h where a GRU resets before U_n."""
-NUMBERS_AT, FEW, PAUSE = range(30, 36, 2)
+NUMBERS_AT, FEW, PAUSE, LAGS = range(30, 38, 2)
 """Columns: scratch for the numbers of the inputs that are not zero; below how many only those are taken, 0
-unless `sparse.tune` measured that it pays; for how many steps they are not counted, being too many."""
-COLUMNS = 36
+unless `sparse.tune` measured that it pays; for how many steps they are not counted, being too many; and the
+lags of an FIR."""
+COLUMNS = 38
 """Of a row. An int64 takes the place of two float32, so fields and columns are two apart."""
 
 GATES = {
     layout.ELMAN_TANH: 1,
     layout.ELMAN_RELU: 1,
+    layout.ELMAN_LINEAR: 1,
     layout.GRU_RESET_AFTER: 3,
     layout.GRU_RESET_BEFORE: 3,
     layout.LSTM: 4,
+    layout.FIR: 1,
     layout.READOUT: 1,
 }
-"""Sums a unit needs of its inputs."""
-RECURRENT_GATES = GATES | {layout.GRU_RESET_BEFORE: 2, layout.READOUT: 0}
+"""Sums a unit needs of its inputs, for each of its layer's lags."""
+RECURRENT_GATES = GATES | {layout.GRU_RESET_BEFORE: 2, layout.FIR: 0, layout.READOUT: 0}
 """Sums a unit needs of h, before its update begins."""
 
 LINE = 16  # float32 of a cache line, and of the widest vector
+
+
+def sums_of(layer: I64) -> int:
+    """Number of sums of a plan's row."""
+    return int(GATES[int(layer[layout.KIND])] * layer[layout.UNITS] * layer[layout.LAGS])
 
 
 def make_engine(plan: I64, weights: F32, own: int = 0, *, half: bool = False) -> F32:
@@ -97,7 +105,7 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts, *, half: bool) -> dict[
     """Put one layer's weights and scratch into the engine; give the columns of its row."""
     kind, H = int(layer[layout.KIND]), int(layer[layout.UNITS])
     arrays = layout.arrays(layer, weights)
-    sums, recurrent_sums = GATES[kind] * H, RECURRENT_GATES[kind] * H
+    sums, recurrent_sums = sums_of(layer), RECURRENT_GATES[kind] * H
     # -0 becomes 0: else the sign of an empty sum would tell whether inputs that are zero were left out.
     biases = arrays["b"][:sums] + np.float32(0.0)
     # An update loads whole vectors from each gate's first sum on: the last reaches behind the last gate.
@@ -108,12 +116,13 @@ def _pack_layer(layer: I64, weights: F32, parts: _Parts, *, half: bool) -> dict[
         UNITS: H,
         STATE_AT: int(layer[layout.STATE_AT]),
         ACTIVATION: int(layer[layout.ACTIVATION]),
+        LAGS: int(layer[layout.LAGS]),
         SUMS: padded(sums),
         RECURRENT_SUMS: padded(recurrent_sums),
         W: parts.put(pack(arrays["W"], half=half)),
         B: parts.put(_padded(biases)),
     }
-    if kind != layout.READOUT:
+    if recurrent_sums:
         recurrent, b_u = arrays["U"], np.zeros(recurrent_sums, dtype=np.float32)
         if kind == layout.GRU_RESET_AFTER:
             recurrent, b_u[2 * H :] = np.hstack([recurrent, arrays["U_n"]]), arrays["b"][3 * H :]

@@ -14,6 +14,7 @@ from stream_rnn.kernels.engine import (
     FEW,
     INPUTS,
     KIND,
+    LAGS,
     LAYERS,
     NUMBERS_AT,
     PAUSE,
@@ -29,10 +30,11 @@ from stream_rnn.kernels.engine import (
     W,
     row_of,
 )
+from stream_rnn.kernels.fir import fir_update
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
 from stream_rnn.kernels.packed import not_zero, padded, product, product_listed
-from stream_rnn.kernels.plan import ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
 from stream_rnn.kernels.vector import integer, number, set_integer
 from stream_rnn.sample import F32
 
@@ -69,7 +71,7 @@ def take_in(engine: F32, row: int, x: F32, x_at: int) -> None:
 
 @part
 def recur(engine: F32, row: int, state: F32, at: int) -> None:
-    """q = h U of one layer, into the engine.
+    """q = h U of one layer that has a U, into the engine.
 
     Args:
         engine: As made by `make_engine`. Its scratch is overwritten.
@@ -79,7 +81,8 @@ def recur(engine: F32, row: int, state: F32, at: int) -> None:
     """
     q, b, w = integer(engine, row + Q_AT), integer(engine, row + B_U), integer(engine, row + U)
     H, N = integer(engine, row + UNITS), integer(engine, row + RECURRENT_SUMS)
-    product(engine, q, engine, b, state, at, engine, w, H, N)
+    if N > 0:
+        product(engine, q, engine, b, state, at, engine, w, H, N)
 
 
 @part
@@ -106,8 +109,10 @@ def update(engine: F32, row: int, state: F32, at: int) -> None:
             gru_reset(engine, a, q, kept, state, at, H)
             product(engine, q + 2 * H, engine, b, engine, kept, engine, w, H, padded(H))
         gru_update(engine, a, q, kind == GRU_RESET_AFTER, state, at, H)
+    elif kind == FIR:
+        fir_update(engine, a, state, at, H, integer(engine, row + LAGS))
     else:
-        elman_update(engine, a, q, kind == ELMAN_RELU, state, at, H)
+        elman_update(engine, a, q, kind, state, at, H)
 
 
 @part

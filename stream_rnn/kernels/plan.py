@@ -11,23 +11,35 @@ import numpy as np
 
 from stream_rnn.sample import F32, I64
 
-ELMAN_TANH, ELMAN_RELU, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, READOUT = range(6)
-KIND, INPUTS, UNITS, WEIGHTS_AT, STATE_AT, ACTIVATION = range(6)
-COLUMNS = 6
+ELMAN_TANH, ELMAN_RELU, ELMAN_LINEAR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, FIR, READOUT = range(8)
+KIND, INPUTS, UNITS, WEIGHTS_AT, STATE_AT, ACTIVATION, LAGS = range(7)
+COLUMNS = 7
 
 Shape = tuple[int, ...]
 WEIGHTS: dict[int, Callable[[int, int], dict[str, Shape]]] = {
     ELMAN_TANH: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
     ELMAN_RELU: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
+    ELMAN_LINEAR: lambda D, H: {"W": (D, H), "U": (H, H), "b": (H,)},
     GRU_RESET_AFTER: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
     GRU_RESET_BEFORE: lambda D, H: {"W": (D, 3 * H), "U": (H, 2 * H), "U_n": (H, H), "b": (4 * H,)},
     LSTM: lambda D, H: {"W": (D, 4 * H), "U": (H, 4 * H), "b": (4 * H,)},
+    FIR: lambda D, LH: {"W": (D, LH), "b": (LH,)},
     READOUT: lambda D, K: {"W": (D, K), "b": (K,)},
 }
-"""Names and shapes of a layer's arrays in their order in the buffer, by kind, from inputs D and units H."""
+"""Names and shapes of a layer's arrays in their order in the buffer, by kind, from inputs D and units H. An
+FIR has H sums for each of its lags."""
 
-STATES = {ELMAN_TANH: 1, ELMAN_RELU: 1, GRU_RESET_AFTER: 1, GRU_RESET_BEFORE: 1, LSTM: 2, READOUT: 0}
-"""State vectors of H values a layer keeps: h, and for the LSTM c behind it."""
+STATES = {
+    ELMAN_TANH: 1,
+    ELMAN_RELU: 1,
+    ELMAN_LINEAR: 1,
+    GRU_RESET_AFTER: 1,
+    GRU_RESET_BEFORE: 1,
+    LSTM: 2,
+    FIR: 1,
+    READOUT: 0,
+}
+"""State vectors of H values a layer keeps for each of its lags: h, and for the LSTM c behind it."""
 
 
 def layer_size(kind: int, inputs: int, units: int) -> int:
@@ -35,12 +47,12 @@ def layer_size(kind: int, inputs: int, units: int) -> int:
     return sum(int(np.prod(shape)) for shape in WEIGHTS[kind](inputs, units).values())
 
 
-def make_plan(inputs: int, layers: Sequence[tuple[int, int]], outputs: int, activation: int) -> I64:
+def make_plan(inputs: int, layers: Sequence[tuple[int, int, int]], outputs: int, activation: int) -> I64:
     """Lay out a network.
 
     Args:
         inputs: Number of features D.
-        layers: (kind, units) of each cell, the first takes the features.
+        layers: (kind, units, lags) of each cell, the first takes the features. Lags are 1, but of an FIR.
         outputs: Number of outputs K.
         activation: Code of the readout's activation.
 
@@ -49,10 +61,10 @@ def make_plan(inputs: int, layers: Sequence[tuple[int, int]], outputs: int, acti
     """
     plan = np.zeros((len(layers) + 1, COLUMNS), dtype=np.int64)
     weights_at = state_at = 0
-    for row, (kind, units) in enumerate([*layers, (READOUT, outputs)]):
-        plan[row] = kind, inputs, units, weights_at, state_at, activation if kind == READOUT else 0
-        weights_at += layer_size(kind, inputs, units)
-        state_at += STATES[kind] * units
+    for row, (kind, units, lags) in enumerate([*layers, (READOUT, outputs, 1)]):
+        plan[row] = kind, inputs, units, weights_at, state_at, activation if kind == READOUT else 0, lags
+        weights_at += layer_size(kind, inputs, units * lags)
+        state_at += STATES[kind] * units * lags
         inputs = units
     return plan
 
@@ -76,7 +88,7 @@ def arrays(row: I64, weights: F32) -> dict[str, F32]:
         weights: Weights, flat.
     """
     at, named = int(row[WEIGHTS_AT]), {}
-    for name, shape in WEIGHTS[int(row[KIND])](int(row[INPUTS]), int(row[UNITS])).items():
+    for name, shape in WEIGHTS[int(row[KIND])](int(row[INPUTS]), int(row[UNITS] * row[LAGS])).items():
         size = int(np.prod(shape))
         named[name] = weights[at : at + size].reshape(shape)
         at += size

@@ -61,9 +61,10 @@ def ablate(
     plain = predictor.model.preprocess.plain
     pieces = _first(pieces, MOST_ROWS)
     rows = np.concatenate([np.arange(piece.start, piece.stop) for piece in pieces])
-    truth, whole = decoded.truth[rows], r2_of(decoded.truth[rows], decoded.y[rows])
+    truth = decoded.truth[rows]
     means = _training_means(recording)
     x = recording.x[decoded.rows]
+    whole = r2_of(truth, _decode(predictor, x, pieces))
     drop = np.empty((x.shape[1], truth.shape[1]))
     for c in range(len(drop)):
         kept = x[:, c].copy()

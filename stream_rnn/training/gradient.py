@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from stream_rnn.errors import ConfigError
 from stream_rnn.kernels.passes import stack
 from stream_rnn.kernels.passes.copies import collect, make_copies, pack_all
 from stream_rnn.kernels.passes.tape import make_tape
-from stream_rnn.kernels.plan import arrays
+from stream_rnn.kernels.plan import FIR, KIND, arrays
 from stream_rnn.sample import F32, I64
 
 Arrays = dict[str, F32]
@@ -39,9 +40,16 @@ class Backpropagation:
         plan: Layout of the network.
         steps: Steps T of a window.
         batch: Windows B.
+
+    Raises:
+        ConfigError: A layer that is not trained but fitted in closed form.
     """
 
     def __init__(self, plan: I64, steps: int, batch: int) -> None:
+        if (plan[:, KIND] == FIR).any():
+            raise ConfigError(
+                "training: expected elman, gru or lstm layers, got fir, which is fitted in closed form"
+            )
         self._tape = make_tape(plan, steps, batch)
         self._copies = make_copies(plan, self._tape.table)
         self._features, self._top_inputs = self._tape.inputs(0), self._tape.inputs(-1)

@@ -22,6 +22,7 @@ Pass = Callable[[F32, I64, int, int], None]
 FORWARD: dict[int, Pass] = {
     layout.ELMAN_TANH: elman_forward,
     layout.ELMAN_RELU: elman_forward,
+    layout.ELMAN_LINEAR: elman_forward,
     layout.GRU_RESET_AFTER: gru_forward,
     layout.GRU_RESET_BEFORE: gru_forward,
     layout.LSTM: lstm_forward,
@@ -29,6 +30,7 @@ FORWARD: dict[int, Pass] = {
 BACKWARD: dict[int, Pass] = {
     layout.ELMAN_TANH: elman_backward,
     layout.ELMAN_RELU: elman_backward,
+    layout.ELMAN_LINEAR: elman_backward,
     layout.GRU_RESET_AFTER: gru_backward,
     layout.GRU_RESET_BEFORE: gru_backward,
     layout.LSTM: lstm_backward,

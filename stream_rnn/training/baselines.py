@@ -1,0 +1,299 @@
+"""Classic linear decoders, to see what a network is worth: fitted in closed form, served like any model.
+
+Their bins slide as a network's do, each of the hidden states that take turns sees bins that do not overlap.
+What is not known beforehand (bin, lags, strength, order, noise) is chosen by R2 on the last training rows;
+then all training rows are fitted.
+"""
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Annotated, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+
+from stream_rnn.errors import RecordingError
+from stream_rnn.features import Statistic
+from stream_rnn.kernels import network
+from stream_rnn.kernels.engine import make_engine
+from stream_rnn.kernels.plan import state_size
+from stream_rnn.model.architecture import Architecture, Layer
+from stream_rnn.model.model import Card, Channel, Model, join_weights
+from stream_rnn.predictor import with_golden
+from stream_rnn.preprocess import Missing, Preprocess
+from stream_rnn.recordings.table import Recording
+from stream_rnn.sample import F32
+from stream_rnn.training import kalman, wiener
+from stream_rnn.training.fit import GOLDEN_ROWS, r2
+from stream_rnn.training.wiener import F64
+from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale
+
+Decoder: TypeAlias = Literal["wiener", "kalman"]
+Arrays: TypeAlias = tuple[dict[str, F64], dict[str, F64]]
+"""Of the one layer, and of the readout."""
+
+LAGS = (1, 2, 3, 5, 8, 12, 20, 30, 40, 60)
+MOST_WEIGHTS = 1000  # lags x features of an output: what is solved in a fraction of a second
+STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)  # of features of variance 1
+FINER = (0.3, 3.0)  # times the best of them
+ORDERS = (1, 2)
+NOISES = (
+    1.0,
+    3.0,
+    10.0,
+    30.0,
+    100.0,
+)  # times Q: features that err alike bin after bin tell less than it says
+ROWS_A_BIN = 4  # that are fitted to, at most: bins that overlap more say the same again
+WARM_S = 4.0  # a filter's state forgets where it began
+
+Positive = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the fit of a linear decoder may be told.
+
+    Attributes:
+        bins_ms: Counting intervals to choose from, rounded to whole samples.
+        history_s: How far back a Wiener filter may look.
+        validation: Share of the training rows, the last ones, that only choose.
+        horizon: Samples between the last one seen and the one whose target is predicted.
+        missing: Policy for missing features, kept in the model.
+        statistics: What is computed of each channel over a bin.
+        logarithm: Whether the natural logarithm of each is taken.
+        prior: As how many samples the training rows count beside a stream's own, by whose mean and deviation
+            each feature is given a second time; 0: it is not.
+    """
+
+    bins_ms: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (20.0, 50.0, 100.0, 200.0)
+    history_s: Positive = 1.2
+    validation: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.15
+    horizon: Annotated[int, msgspec.Meta(ge=0)] = 0
+    missing: Missing = "hold"
+    statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1)] = ("sum",)
+    logarithm: bool = False
+    prior: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class Choice(NamedTuple):
+    """One way to fit a decoder: what was chosen from, by name, and how well it did."""
+
+    validation_r2: float
+    settings: dict[str, float]
+
+    def __str__(self) -> str:
+        settings = {name.removesuffix("_ms"): f"{value:g}" for name, value in self.settings.items()}
+        if "bin" in settings:
+            settings["bin"] += " ms"
+        told = ", ".join(f"{name} {value}" for name, value in settings.items())
+        return f"{told}, validation R2 {self.validation_r2:.3f}"
+
+
+class Baseline(NamedTuple):
+    """A linear decoder and how it came about."""
+
+    model: Model
+    choice: Choice
+
+
+class _Binned(NamedTuple):
+    """Recordings in bins of one length.
+
+    Attributes:
+        data: All rows.
+        preprocess: What makes features of them.
+        z: Features of every row, (N, D).
+        stretches: First row and end of every stretch of rows to fit and to choose by.
+    """
+
+    data: Data
+    preprocess: Preprocess
+    z: F32
+    stretches: list[tuple[int, int]]
+
+    @property
+    def bin(self) -> int:
+        return self.preprocess.bin
+
+
+def fit_wiener(recordings: list[Recording], options: Options) -> Baseline:
+    """Fit a Wiener filter: `wiener` has its equations.
+
+    Args:
+        recordings: At least one; their test rows are not looked at.
+        options: What to choose from.
+
+    Raises:
+        RecordingError: The recordings do not fit together, or have too few rows.
+    """
+    data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
+    tried = []
+    for binned in _each_bin(data, options, rate_hz):
+        choice, w = _best_wiener(binned, options.history_s * rate_hz / binned.bin)
+        tried.append((choice, binned, w))
+    choice, binned, w = max(tried, key=lambda one: _validation_r2(one[0]))
+    lags, K = int(choice.settings["lags"]), data.y.shape[1]
+    layer = Layer("fir", K, lags=lags)
+    return _baseline("wiener", recordings, options, binned, choice, layer, wiener.filter_weights(w, lags))
+
+
+def _best_wiener(binned: _Binned, most_lags: float) -> tuple[Choice, F64]:
+    """The best number of lags and strength, and its weights fitted to all training rows."""
+    data, D = binned.data, binned.z.shape[1]
+    lags = [n for n in LAGS if n == 1 or (n <= most_lags and n * D <= MOST_WEIGHTS)]
+    dense = _thinned(binned)
+
+    def summed(rows: Rows) -> wiener.Moments:
+        return wiener.moments(binned.z, data.y, binned.stretches, rows & dense, binned.bin, lags[-1])
+
+    fitted, chosen_by = summed(data.train), summed(data.validation)
+
+    sizes = [1 + n * D for n in lags]
+
+    def tried(strength: float) -> list[Choice]:
+        scores = [wiener.r2_mean(chosen_by, w) for w in wiener.ridges(fitted, sizes, strength)]
+        return [
+            Choice(score, {"lags": n, "strength": strength}) for n, score in zip(lags, scores, strict=True)
+        ]
+
+    best = max(itertools.chain(*map(tried, STRENGTHS)), key=_validation_r2)
+    finer = [round(factor * best.settings["strength"], 9) for factor in FINER]
+    best = max(best, *itertools.chain(*map(tried, finer)), key=_validation_r2)
+    P = 1 + int(best.settings["lags"]) * D
+    return best, wiener.ridges(fitted + chosen_by, [P], best.settings["strength"])[0]
+
+
+def _validation_r2(choice: Choice) -> float:
+    return choice.validation_r2
+
+
+def fit_kalman(recordings: list[Recording], options: Options) -> Baseline:
+    """Fit a Kalman filter that has settled: `kalman` has its equations.
+
+    Args:
+        recordings: At least one; their test rows are not looked at.
+        options: What to choose from.
+
+    Raises:
+        RecordingError: The recordings do not fit together.
+        StreamRnnError: They have too few rows, or the filter does not settle.
+    """
+    data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
+    K, warm = data.y.shape[1], round(WARM_S * rate_hz)
+    train = runs(data.train, data.spans)
+    tried: list[tuple[Choice, _Binned, Layer]] = []
+    for binned in _each_bin(data, options, rate_hz):
+        for order in ORDERS:
+            layer = Layer("elman", order * K, activation="linear")
+            system = kalman.fit_system(binned.z, data.y, train, binned.bin, order)
+            for noise in NOISES:
+                score = _validated(binned, layer, kalman.filter_weights(system, K, noise), warm)
+                tried.append((Choice(score, {"order": order, "noise": noise}), binned, layer))
+    choice, binned, layer = max(tried, key=lambda one: _validation_r2(one[0]))
+    order = int(choice.settings["order"])
+    system = kalman.fit_system(binned.z, data.y, binned.stretches, binned.bin, order)
+    arrays = kalman.filter_weights(system, K, choice.settings["noise"])
+    return _baseline("kalman", recordings, options, binned, choice, layer, arrays)
+
+
+FITS: dict[Decoder, Callable[[list[Recording], Options], Baseline]] = {
+    "wiener": fit_wiener,
+    "kalman": fit_kalman,
+}
+
+
+def _gathered(recordings: list[Recording], options: Options) -> Data:
+    data = gather(recordings, options.horizon, options.validation)
+    for what, rows in (("fit", data.train), ("choose by", data.validation)):
+        if not np.isfinite(data.y[rows]).all(axis=1).any():
+            raise RecordingError(f"recording {recordings[0].name}: expected targets to {what}, got none")
+    return data
+
+
+def _each_bin(data: Data, options: Options, rate_hz: float) -> Iterator[_Binned]:
+    channels = data.x.shape[1]
+    stretches = runs(data.train | data.validation, data.spans)
+    for size in sorted({max(1, round(bin_ms * rate_hz / 1000)) for bin_ms in options.bins_ms}):
+        unscaled = Preprocess.unscaled(
+            channels,
+            size,
+            options.missing,
+            options.statistics,
+            logarithm=options.logarithm,
+            prior=options.prior,
+        )
+        preprocess = scale(data, unscaled)
+        yield _Binned(data, preprocess, features(preprocess, data), stretches)
+
+
+def _thinned(binned: _Binned) -> Rows:
+    """Every row, or where bins have many rows only some of them, (N,)."""
+    rows = np.zeros(len(binned.z), dtype=np.bool_)
+    rows[:: max(1, binned.bin // ROWS_A_BIN)] = True
+    return rows
+
+
+def _architecture(binned: _Binned, layer: Layer) -> Architecture:
+    return Architecture(inputs=binned.z.shape[1], layers=(layer,), outputs=binned.data.y.shape[1])
+
+
+def _flat(architecture: Architecture, arrays: Arrays) -> F32:
+    named = {
+        f"{owner}.{name}": array.astype(np.float32)
+        for owner, values in zip(("layers.0", "readout"), arrays, strict=True)
+        for name, array in values.items()
+    }
+    return join_weights(architecture, named, "baseline")
+
+
+def _validated(binned: _Binned, layer: Layer, arrays: Arrays, warm: int) -> float:
+    """Mean R2 over the validation rows, each of the states that take turns warmed by the rows before."""
+    architecture = _architecture(binned, layer)
+    plan, data = architecture.plan(), binned.data
+    engine, predicted = make_engine(plan, _flat(architecture, arrays)), np.full_like(data.y, np.nan)
+    for first, end in runs(data.validation, data.spans):
+        start = max(first - warm, next(span.start for span in data.spans if span.start <= first < span.stop))
+        for phase in range(binned.bin):
+            rows = np.arange(start + phase, end, binned.bin)
+            ys = np.empty((len(rows), architecture.outputs), dtype=np.float32)
+            network.run(engine, binned.z[rows], np.zeros(state_size(plan), dtype=np.float32), ys)
+            predicted[rows] = ys
+    return float(np.nanmean(r2(data.y[data.validation], predicted[data.validation])))
+
+
+def _baseline(
+    decoder: Decoder,
+    recordings: list[Recording],
+    options: Options,
+    binned: _Binned,
+    choice: Choice,
+    layer: Layer,
+    arrays: Arrays,
+) -> Baseline:
+    """The decoder as a model."""
+    first, data, preprocess = recordings[0], binned.data, binned.preprocess
+    architecture = _architecture(binned, layer)
+    settings = {"bin_ms": 1000 * binned.bin / first.rate_hz, **choice.settings}
+    card = Card(
+        architecture=architecture,
+        inputs=tuple(map(Channel, first.x_names, first.x_units)),
+        outputs=tuple(map(Channel, first.y_names, first.y_units)),
+        rate_hz=first.rate_hz,
+        bin=binned.bin,
+        missing=options.missing,
+        horizon=options.horizon,
+        statistics=preprocess.statistics,
+        logarithm=preprocess.logarithm,
+        prior=preprocess.prior,
+        provenance={
+            "decoder": decoder,
+            "recordings": [recording.name for recording in recordings],
+            **{f"chosen_{name}": value for name, value in settings.items()},
+            "validation_r2": round(choice.validation_r2, 6),
+            "training_rows": int((data.train | data.validation).sum()),
+        },
+    )
+    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
+    model = Model(card, _flat(architecture, arrays), preprocess.mean, preprocess.std, *none)
+    golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
+    return Baseline(with_golden(model, golden), Choice(choice.validation_r2, settings))
