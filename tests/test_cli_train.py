@@ -77,8 +77,10 @@ def test_info_describes_the_model(cortex: Path, tmp_path: Path, capsys: pytest.C
     card = json.loads(out)
     assert card["architecture"]["layers"][0]["cell"] == "gru"
     assert card["provenance"]["recordings"] == ["cortex"]
+    assert [len(card["provenance"][f"history_{name}"]) for name in ("loss", "validation_r2")] == [2, 2]
     _, out, _ = said(capsys, "info", output)
     assert "velocity_x (cm/s), velocity_y (cm/s)" in out
+    assert "history" not in out
 
 
 def test_same_seed_writes_the_same_model(

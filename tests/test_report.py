@@ -1,8 +1,11 @@
 """What a report measures: known answers on small made data."""
 
+from typing import Any
+
 import msgspec
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from stream_rnn.kernels.plan import weights_size
 from stream_rnn.model.architecture import Architecture, Layer
@@ -272,3 +275,34 @@ def test_everything_is_found_of_one_output_and_of_rows_without_truth() -> None:
     assert found.scores.r2_mean == pytest.approx(1.0)
     assert network_name(predictor.model.card) == "this network (elman 1)"
     assert found.lags.samples[found.lags.best] == 0
+
+
+def shortened(rows: int, **arrays: NDArray[Any]) -> Recording:
+    """The first rows of the cortex, all of them test rows."""
+    r = CORTEX
+    kept = {
+        "x": r.x[:rows],
+        "y": r.y[:rows],
+        "recording": r.recording[:rows],
+        "is_test": np.ones(rows, np.bool_),
+    }
+    return msgspec.structs.replace(r, **(kept | arrays))
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [
+        shortened(1),
+        shortened(3),
+        shortened(200, is_test=np.arange(200) % 2 == 0),
+        shortened(200, y=np.ones((200, 2), dtype=np.float32)),
+        shortened(200, y=np.where([True, False], CORTEX.y[:200], np.float32(np.nan))),
+        shortened(200, x=np.where(np.arange(200)[:, None] % 7, CORTEX.x[:200], np.float32(np.nan))),
+    ],
+    ids=["one row", "three rows", "single rows", "constant", "no truth of one output", "missing samples"],
+)
+def test_everything_is_found_of_odd_recordings(recording: Recording) -> None:
+    predictor = Predictor(small_model(missing="fail"))
+    found = find(predictor, recording, decode(predictor, recording, "test"), "test")
+    assert len(found.t) == recording.is_test.sum()
+    assert found.ablation.drop.shape == (5, 2)

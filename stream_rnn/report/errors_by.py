@@ -47,6 +47,11 @@ class Lags(NamedTuple):
         return best_of(self.mean)
 
     @property
+    def at_edge(self) -> bool:
+        """Whether a longer lag might fit better still."""
+        return len(self.samples) > 1 and self.best in {0, len(self.samples) - 1}
+
+    @property
     def none(self) -> int:
         """Index of the lag 0."""
         return len(self.samples) // 2

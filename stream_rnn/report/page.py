@@ -120,8 +120,9 @@ def _tiles(found: Findings) -> Iterator[tuple[str, str, str]]:
         value = f"{significant(float(np.mean(rmse)))} {units.pop()}".rstrip()
         yield "Error, RMSE", value, outputs
     ms = told.samples[told.best] * 1000.0 / found.recording.rate_hz
+    least = "\N{GREATER-THAN OR EQUAL TO} " if told.at_edge else ""
     when = "late" if ms > 0 else "early" if ms < 0 else "neither late nor early"
-    yield "Predictions come", f"{number(abs(ms), 0)} ms" if ms else "in time", when
+    yield "Predictions come", f"{least}{number(abs(ms), 0)} ms" if ms else "in time", when
     best = found.ablation.order[0]
     lost = number(float(found.ablation.mean[best]))
     yield "Most missed input", found.model.card.inputs[best].name, f"R² falls by {lost} without it"
@@ -221,9 +222,10 @@ def _lag(found: Findings, pictures: list[Picture]) -> list[str]:
     if lag == 0:
         text = f"Predictions fit best where they are: R² {number(now)}."
     else:
+        least = "at least " if told.at_edge else ""
         word, ms = ("late" if lag > 0 else "early"), abs(lag) * 1000.0 / rate_hz
         text = (
-            f"Predictions come {ms:.0f} ms {word}: moved by so much, R² would be {number(best)} "
+            f"Predictions come {least}{ms:.0f} ms {word}: moved by so much, R² would be {number(best)} "
             f"instead of {number(now)}."
         )
     horizon = found.model.card.horizon

@@ -62,7 +62,8 @@ def paths_of(decoded: Decoded, pieces: list[Span], outputs: tuple[Channel, ...],
         start
         for piece in pieces
         for start in range(piece.start, piece.stop - n + 1, n)
-        if np.isfinite(decoded.truth[start : start + n]).all()
+        if n > 1
+        and np.isfinite(decoded.truth[start : start + n]).all()
         and np.isfinite(decoded.y[start : start + n]).all()
     ]
     found = [_path(decoded, start, n, kind, rate_hz) for start in starts]

@@ -48,7 +48,7 @@ def _time(found: Findings) -> list[Picture]:
     more = len(found.outputs) - shown
     seconds = (found.shown.stop - found.shown.start) / found.recording.rate_hz
     whole = len(found.t) / found.recording.rate_hz
-    left = f" {more} more outputs are in the tables only." if more else ""
+    left = f" Drawn are {shown} of {len(found.outputs)} outputs; the tables hold all." if more else ""
     everything = found.shown == slice(0, len(found.t))
     which = (
         f"All {seconds:.0f} s" if everything else f"{seconds:.0f} s whose error is the median of all so long"
@@ -174,7 +174,8 @@ def _inputs(found: Findings) -> Picture:
     names = [found.model.card.inputs[i].name for i in told.order]
     shown = names[: of_errors.MOST_INPUTS]
     first = ", ".join(shown[:3])
-    left = f" {len(names) - len(shown)} more are in the table only." if len(names) > len(shown) else ""
+    more = len(names) > len(shown)
+    left = f" Drawn are {len(shown)} of {len(names)}; the table holds all." if more else ""
     return _picture(
         "inputs",
         lambda figure: of_errors.importance(figure, found),
