@@ -117,7 +117,8 @@ def run(args: argparse.Namespace) -> int:
         if measured is not None:
             Console().print(coverage_table(measured, units))
     if args.report is not None:
-        written = _report(predictor, recording, decoded, args.rows, args.report)
+        others = [(name, one.scores) for name, one in beside.items()]
+        written = _report(predictor, recording, decoded, args.rows, others, args.report)
         told = f"{written.page}: report, {written.bytes / 1000:.0f} kB, {written.figures} figures beside it"
         print(told, file=sys.stderr if args.json else sys.stdout)
     return 0
@@ -166,7 +167,12 @@ def _worth(how: Coverage, unit: str) -> list[str]:
 
 
 def _report(
-    predictor: Predictor, recording: Recording, decoded: Decoded, choice: Choice, folder: Path
+    predictor: Predictor,
+    recording: Recording,
+    decoded: Decoded,
+    choice: Choice,
+    others: list[tuple[str, Scores]],
+    folder: Path,
 ) -> Written:
     """Measure what only a report tells, a bar on a terminal meanwhile, and write it."""
     columns = TextColumn("[bold]without each input"), MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
@@ -177,7 +183,7 @@ def _report(
         def progress(done: int) -> None:
             bar.update(task, completed=done)
 
-        found = find(predictor, recording, decoded, choice, progress=progress)
+        found = find(predictor, recording, decoded, choice, others=others, progress=progress)
     return write_report(found, description(predictor.model), folder)
 
 

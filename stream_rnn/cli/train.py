@@ -61,8 +61,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="TRIALS",
-        help="try so many ways to set what was not told, by validation R2; FILE.trials keeps them and is gone "
-        "on from",
+        help="try so many ways to set what was not told, by validation R2; FILE.trials keeps them, to go on "
+        "from there",
     )
     configure_tables(parser)
     configure_options(parser)
