@@ -114,3 +114,12 @@ def test_each_recording_gets_the_model_it_would_get_alone(parent: Model) -> None
     alone = fit([each_recording([two])[1]], options, ignore, parent=parent)
     assert [one.recording.name for one in tuned] == ["left", "right"]
     assert tuned[1].fitted.model.hash == alone.model.hash
+
+
+def test_each_recording_is_looked_at_before_the_first_is_fitted(parent: Model) -> None:
+    day = next_day(40)
+    number = (np.arange(len(day.x)) >= 2000).astype(np.int32)
+    y = np.where(number[:, None] == 1, np.nan, day.y).astype(np.float32)
+    two = msgspec.structs.replace(day, y=y, recording=number, recording_names=("left", "right"))
+    with pytest.raises(RecordingError, match=r"^recording right: expected known values of target velocity_x"):
+        next(tune_each(parent, [two], tuning_options(parent, 1, {})))

@@ -77,7 +77,7 @@ def configure_options(parser: argparse.ArgumentParser) -> None:
         "--lag",
         metavar="auto|SAMPLES",
         help="the horizon, where targets trail the inputs, or lead them (below 0); auto: by a straight line "
-        "from one bin, scored on the validation rows",
+        "from one bin, scored on the validation rows: it aligns, a network needs no lag to remember",
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from stream_rnn.model.model import Model
 from stream_rnn.recordings.table import Recording
-from stream_rnn.training.fit import Fitted, fit
+from stream_rnn.training.fit import Fitted, checked_data, fit
 from stream_rnn.training.options import Options
 from stream_rnn.training.run import Epoch
 
@@ -91,7 +91,10 @@ def tune_each(model: Model, recordings: list[Recording], options: Options) -> It
     Raises:
         RecordingError: One is of other signals, or has nothing to train on.
     """
-    for recording in each_recording(recordings):
+    alone = each_recording(recordings)
+    for recording in alone:  # before the work, not in the midst of it
+        checked_data([recording], options, model)
+    for recording in alone:
         yield Tuned(recording, fit([recording], options, _tell_nobody, parent=model))
 
 

@@ -19,7 +19,7 @@ from stream_rnn.training.options import SHARDS, Options
 from stream_rnn.training.run import Epoch, Run, State, initial_weights, r2
 from stream_rnn.training.windows import Data, Rows, features, gather, scale
 
-__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "fit", "initial_weights", "r2"]
+__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights", "r2"]
 
 GOLDEN_ROWS = 16
 SHOWN = 60  # characters of a list in an error
@@ -73,9 +73,7 @@ def fit(
         StreamRnnError: The loss is no longer a number.
     """
     first = recordings[0]
-    horizon = options.horizon if parent is None else parent.card.horizon
-    data = gather(recordings, horizon, options.validation)
-    _check_targets(data, first)
+    data = checked_data(recordings, options, parent)
     base = _anew(first, data, options) if parent is None else _from(parent, first)
     preprocess, bin_rows = base.preprocess, base.preprocess.bin
     steps = max(2, round(options.window_s * first.rate_hz / bin_rows))
@@ -89,7 +87,7 @@ def fit(
         rate_hz=first.rate_hz,
         bin=bin_rows,
         missing=preprocess.missing,
-        horizon=horizon,
+        horizon=_horizon(options, parent),
         statistics=preprocess.statistics,
         logarithm=preprocess.logarithm,
         prior=preprocess.prior,
@@ -118,6 +116,24 @@ def _told(history: list[Epoch]) -> Provenance:
         f"history_{name}": [round(v, 5) if np.isfinite(v) else None for v in values]
         for name, values in columns.items()
     }
+
+
+def checked_data(recordings: list[Recording], options: Options, parent: Model | None) -> Data:
+    """All rows, where they can be trained on.
+
+    Raises:
+        RecordingError: The recordings do not fit together or the parent, or have no targets to fit.
+    """
+    first = recordings[0]
+    if parent is not None:
+        _from(parent, first)
+    data = gather(recordings, _horizon(options, parent), options.validation)
+    _check_targets(data, first)
+    return data
+
+
+def _horizon(options: Options, parent: Model | None) -> int:
+    return options.horizon if parent is None else parent.card.horizon
 
 
 def _go_on(
