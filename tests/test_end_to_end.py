@@ -113,7 +113,9 @@ def test_whole_test_part_arrives_in_order_and_scores_as_evaluate_says(
     recording = read_table(shared_data / "indy_20160927_04.npz")
     model = fit([recording], Options(seed=1, epochs=12), lambda _: None).model
     save_model(model, tmp_path / "trained.safetensors")
-    offline = decode(Predictor(model), recording, "test")
+    rows = np.flatnonzero(recording.is_test)
+    arrays = {name: getattr(recording, name)[rows] for name in ("x", "y", "is_test", "recording")}
+    offline = decode(Predictor(model), msgspec.structs.replace(recording, **arrays), "test")
     url, qos = f"mqtt://127.0.0.1:{broker.port}", ("--set", "mqtt.qos=1", "--set", "mqtt.publish_qos=1")
     with running_daemon("--model", str(tmp_path / "trained.safetensors"), "--broker", url, *qos):
         subscriber = Subscriber(broker, PREDICTIONS + "indy", len(offline.y))
