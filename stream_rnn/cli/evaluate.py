@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stream_rnn.cli.beside import compared_table, decoders_beside
+from stream_rnn.cli.beside import Beside, compared_table, decoders_beside
 from stream_rnn.cli.info import description
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.errors import ConfigError, RecordingError
@@ -94,10 +94,28 @@ def run(args: argparse.Namespace) -> int:
     if args.predictions is not None:
         _write(decoded, bounds, args.predictions)
     beside = decoders_beside(recording, predictor.model.card, args.rows) if args.baselines else {}
+    _tell(args, predictor, recording.name, scores, beside, measured)
+    if args.report is not None:
+        others = [(name, one.scores) for name, one in beside.items()]
+        written = _report(predictor, recording, decoded, args.rows, others, args.report)
+        told = f"{written.page}: report, {written.bytes / 1000:.0f} kB, {written.figures} figures beside it"
+        print(told, file=sys.stderr if args.json else sys.stdout)
+    return 0
+
+
+def _tell(
+    args: argparse.Namespace,
+    predictor: Predictor,
+    recording: str,
+    scores: Scores,
+    beside: Mapping[str, Beside],
+    measured: Measured | None,
+) -> None:
+    """Print one JSON object, or tables."""
     if args.json:
         report: dict[str, Any] = {
             "model": predictor.model.hash,
-            "recording": recording.name,
+            "recording": recording,
             args.rows: scores,
         }
         if measured is not None:
@@ -106,8 +124,8 @@ def run(args: argparse.Namespace) -> int:
             report["baselines"] = {name: one.report(args.rows) for name, one in beside.items()}
         print(msgspec.json.encode(report).decode())
     else:
-        units = {output.name: output.unit for output in outputs}
-        title = f"{recording.name}, {args.rows} rows, model {predictor.model.hash}"
+        units = {output.name: output.unit for output in predictor.model.card.outputs}
+        title = f"{recording}, {args.rows} rows, model {predictor.model.hash}"
         if beside:
             columns = {"model": scores, **{name: one.scores for name, one in beside.items()}}
             Console().print(compared_table(columns, units, title))
@@ -116,12 +134,6 @@ def run(args: argparse.Namespace) -> int:
             Console().print(scores_table(scores, units, title))
         if measured is not None:
             Console().print(coverage_table(measured, units))
-    if args.report is not None:
-        others = [(name, one.scores) for name, one in beside.items()]
-        written = _report(predictor, recording, decoded, args.rows, others, args.report)
-        told = f"{written.page}: report, {written.bytes / 1000:.0f} kB, {written.figures} figures beside it"
-        print(told, file=sys.stderr if args.json else sys.stdout)
-    return 0
 
 
 def _interval(args: argparse.Namespace, predictor: Predictor) -> tuple[Interval | None, int]:
