@@ -1,6 +1,6 @@
 """What every test needs: compiled kernels that belong to the source, and the real recordings.
 
-Numba's disk cache sees neither a changed flag nor a changed callee in another file: after such an edit, tests
+The cache of compiled kernels on disk does not see a changed flag or compiler: after such an edit, tests would
 pass on old code. So the cache directory is named after everything the kernels are made of: unchanged code is
 reused, changed code is compiled anew. It is set before anything imports numba; child processes inherit it.
 """

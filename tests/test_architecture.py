@@ -55,7 +55,8 @@ PURE = {
 }
 IMPURE_MODULES = {"asyncio", "socket", "time", "random", "logging", "os", "threading"}
 KERNELS_IMPORT = {"numba", "numpy", "math"}
-VECTORS_IMPORT = KERNELS_IMPORT | {"llvmlite", "operator"}  # what speaks to the compiler: `kernels/_*.py`
+VECTORS_IMPORT = KERNELS_IMPORT | {"llvmlite", "operator", "pathlib", "functools"}
+"""What speaks to the compiler and its cache: `kernels/_*.py`."""
 TYPES_COME_FROM = {"typing", "collections", f"{PACKAGE}.sample"}
 MOST_LINES = 350
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "managers", "misc"}

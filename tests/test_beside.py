@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from stream_rnn import stepper
 from stream_rnn.environment import usable_cores
+from stream_rnn.kernels import _cache
 
 FIRST = """
 from stream_rnn.daemon.beside import compile_beside
@@ -65,3 +68,26 @@ def test_where_kernels_are_kept_nothing_is_compiled_beside(filled: Path) -> None
     before = {path: path.stat().st_mtime_ns for path in filled.rglob("*")}
     said(FIRST, filled)
     assert {path: path.stat().st_mtime_ns for path in filled.rglob("*")} == before
+
+
+def test_what_is_kept_is_fresh_while_every_file_of_kernels_is_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "kernels" / "passes").mkdir(parents=True)
+    files = [
+        tmp_path / "preprocess.py",
+        tmp_path / "kernels" / "lstm.py",
+        tmp_path / "kernels" / "passes" / "gru.py",
+    ]
+    stamps = set()
+    for file in files:
+        file.write_text("a = 1")
+        stamps.add(_cache.stamp_of.__wrapped__(tmp_path))
+        file.write_text("a = 10")
+        stamps.add(_cache.stamp_of.__wrapped__(tmp_path))
+    assert len(stamps) == 2 * len(files)
+    (tmp_path / "cli").mkdir()
+    (tmp_path / "cli" / "run.py").write_text("no kernel")
+    assert _cache.stamp_of.__wrapped__(tmp_path) in stamps
+    advance: Any = stepper.advance
+    kept = advance._cache._cache_file._source_stamp
+    assert kept[1] == _cache.stamp_of(_cache.SOURCES)
+    assert {name for name, _, _ in kept[1]} > {"stepper.py", "kernels/packed.py", "kernels/passes/lstm.py"}

@@ -6,7 +6,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 import numba
 from numba.extending import register_jitable
 
-from stream_rnn.kernels._cache import keep
+from stream_rnn.kernels._cache import KernelCache, SourceCache, keep
 from stream_rnn.kernels._passes import Part, Whole
 
 P = ParamSpec("P")
@@ -24,15 +24,10 @@ PART: dict[str, Any] = FLAGS | {"no_cpython_wrapper": True, "_nrt": False, "pipe
 
 
 def kernel(fn: Callable[P, R]) -> Callable[P, R]:
-    """Compile `fn` on first call, keeping its signature for the type checker.
-
-    Compiled code is kept on disk; where nothing can be written, it is compiled anew at each start.
-    """
+    """Compile `fn` on first call, keeping its signature for the type checker."""
     njit: Any = numba.njit  # its types do not know every option
-    try:
-        compiled = njit(cache=True, **FLAGS)(fn)
-    except RuntimeError:  # "no locator available": `stream-rnn doctor` tells
-        compiled = njit(**FLAGS)(fn)
+    compiled = njit(**FLAGS)(fn)
+    keep(compiled, SourceCache)
     return cast("Callable[P, R]", compiled)
 
 
@@ -43,7 +38,7 @@ def hot(fn: Callable[P, R]) -> Callable[P, R]:
     """
     njit: Any = numba.njit  # its types do not know every option
     compiled = njit(**FLAGS, _nrt=False, pipeline_class=Whole)(fn)
-    keep(compiled)
+    keep(compiled, KernelCache)
     return cast("Callable[P, R]", compiled)
 
 

@@ -95,7 +95,7 @@ def _header(found: Findings) -> str:
     of = f" of {many} recordings" if many > 1 else ""
     streamed = (
         f"{len(found.t)} {found.choice} rows{of}, {seconds:.0f} s at {found.recording.rate_hz:g} samples a "
-        "second, streamed sample by sample as the daemon would, each stretch from a fresh state."
+        "second, streamed sample by sample as the daemon would, each recording from its beginning."
     )
     return (
         f"<header>\n<h1>{escape(found.recording.name)}</h1>\n{paragraph(_summary(found))}\n"
