@@ -59,7 +59,7 @@ def _time(found: Findings) -> list[Picture]:
             lambda figure: over_time.closely(figure, found),
             (WIDE, 0.75 + 1.55 * shown),
             f"Lines over {seconds:.0f} seconds: truth and prediction of {names}.",
-            f"{which}. Dashed lines: another stretch begins, from a fresh state.{left}"
+            f"{which}. Dashed lines: another stretch begins.{left}"
             if len(found.pieces) > 1
             else f"{which}.{left}",
         )
