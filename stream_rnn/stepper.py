@@ -7,10 +7,10 @@ import numpy as np
 
 from stream_rnn.kernels import network
 from stream_rnn.kernels._jit import hot, part
-from stream_rnn.kernels.batch import A_AT, BLOCK, ENDS_AT, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
+from stream_rnn.kernels.batch import BLOCK, ENDS_AT, OUT_AT, PLACES_AT, STRIDE, X_AT, X_STRIDE, step_batch
 from stream_rnn.kernels.engine import OWN_AT, make_engine
 from stream_rnn.kernels.engine import TICKET as LAST_TICKET
-from stream_rnn.kernels.plan import arrays, state_size
+from stream_rnn.kernels.plan import arrays, first_layers, state_size
 from stream_rnn.kernels.vector import integer, set_integer
 from stream_rnn.memory import COUNT, LAST_SEQ, PASS, STATUS, STEPPED, T_NS, TICKET, WINDOW_AT
 from stream_rnn.model.model import Model
@@ -240,7 +240,7 @@ def advance_many(
 def _give(batch: F32, first: int, end: int, Y: F32, outcomes: I64) -> None:
     """Copy the outputs of one pass to the streams they belong to."""
     K, m = Y.shape[1], 0
-    a_at, stride = integer(batch, A_AT), integer(batch, STRIDE)
+    out_at, stride = integer(batch, OUT_AT), integer(batch, STRIDE)
     for i in range(first, end):
         if outcomes[i] == ALONE:
             continue
@@ -248,7 +248,7 @@ def _give(batch: F32, first: int, end: int, Y: F32, outcomes: I64) -> None:
             for k in range(K):
                 Y[i, k] = np.float32(np.nan)
             continue
-        at = a_at + m * stride
+        at = out_at + m * stride
         for k in range(K):
             Y[i, k] = batch[at + k]
         if not all_finite(batch, at, K):
@@ -270,9 +270,10 @@ def make_stepper(model: Model, first_ticket: int) -> F32:
     half = model.half
     if model.preprocess.folds and not half:
         weights = weights.copy()
-        first = arrays(plan[0], weights)
-        W, b = first["W"], first["b"][: first["W"].shape[1]]
-        W[:], b[:] = model.preprocess.folded(W, b)
+        for row in first_layers(plan):
+            first = arrays(plan[row], weights)
+            W, b = first["W"], first["b"][: first["W"].shape[1]]
+            W[:], b[:] = model.preprocess.folded(W, b)
     engine = make_engine(plan, weights, room + model.preprocess.inputs, half=half)
     own = int(engine[OWN_AT : OWN_AT + 2].view(np.int64)[0])
     engine[LAST_TICKET : LAST_TICKET + 2].view(np.int64)[0] = first_ticket

@@ -74,9 +74,9 @@ def float32_stays_near_float64(made: Made) -> None:
 def training_pass_equals_repeated_step(made: Made) -> None:
     """The forward pass of training keeps the very hidden states that single steps go through.
 
-    A filter is fitted in closed form: it has none.
+    A filter is fitted in closed form: it has none. The members of an ensemble are trained one by one.
     """
-    if (made.plan[:, layout.KIND] == layout.FIR).any():
+    if (made.plan[:, layout.KIND] == layout.FIR).any() or made.architecture.networks > 1:
         return
     T, B = len(made.xs) // 3, 3
     X = np.ascontiguousarray(made.xs[: T * B].reshape(T, B, -1))

@@ -69,29 +69,39 @@ class Network:
     def __init__(self, architecture: Architecture, named: Mapping[str, NDArray[np.float32]]) -> None:
         self.architecture = architecture
         self.named = {name: array.astype(np.float64) for name, array in named.items()}
-        self.h = [np.zeros(layer.units) for layer in architecture.layers]
-        self.c = [np.zeros(layer.units) for layer in architecture.layers]
-        self.past: list[list[F64]] = [[] for _ in architecture.layers]
+        networks = architecture.networks
+        self.owners = [f"members.{member}." for member in range(networks)] if networks > 1 else [""]
+        layers = [(owner, i) for owner in self.owners for i in range(len(architecture.layers))]
+        self.h = {place: np.zeros(architecture.layers[place[1]].units) for place in layers}
+        self.c = dict(self.h)
+        self.past: dict[tuple[str, int], list[F64]] = {place: [] for place in layers}
 
     def step(self, x: F64) -> F64:
-        for i, layer in enumerate(self.architecture.layers):
-            x = self._cell(i, layer, x)
-        y: F64 = READOUTS[self.architecture.readout](x @ self.named["readout.W"] + self.named["readout.b"])
-        return y
+        summed: F64 = sum(
+            (self._network(owner, x) for owner in self.owners), np.zeros(self.architecture.outputs)
+        )
+        return READOUTS[self.architecture.readout](summed)
 
     def run(self, xs: F64) -> F64:
         return np.array([self.step(x) for x in xs])
 
-    def _cell(self, i: int, layer: Layer, x: F64) -> F64:
+    def _network(self, owner: str, x: F64) -> F64:
+        for i, layer in enumerate(self.architecture.layers):
+            x = self._cell((owner, i), layer, x)
+        y: F64 = x @ self.named[f"{owner}readout.W"] + self.named[f"{owner}readout.b"]
+        return y
+
+    def _cell(self, i: tuple[str, int], layer: Layer, x: F64) -> F64:
+        owner = f"{i[0]}layers.{i[1]}"
         names = ("W", "b") if layer.cell == "fir" else ("W", "U", "b")
-        weights = {name: self.named[f"layers.{i}.{name}"] for name in names}
+        weights = {name: self.named[f"{owner}.{name}"] for name in names}
         if layer.cell == "fir":
             self.past[i] = [x, *self.past[i][: layer.steps - 1]]
             self.h[i] = fir_step(self.past[i], weights, layer.units, layer.steps)
         elif layer.cell == "lstm":
             self.h[i], self.c[i] = lstm_step(x, self.h[i], self.c[i], weights)
         elif layer.cell == "gru":
-            weights["U_n"] = self.named[f"layers.{i}.U_n"]
+            weights["U_n"] = self.named[f"{owner}.U_n"]
             self.h[i] = gru_step(x, self.h[i], weights, layer.reset)
         else:
             self.h[i] = elman_step(x, self.h[i], weights, layer.activation)

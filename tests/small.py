@@ -32,11 +32,12 @@ def small_model(
     seed: int = 1,
     units: int = 7,
     layers: tuple[Layer, ...] = (),
+    members: int | msgspec.UnsetType = msgspec.UNSET,
 ) -> Model:
-    """A GRU under an LSTM, or other layers, with seeded weights, for samples around 2."""
+    """A GRU under an LSTM, or other layers, or several such, with seeded weights, for samples around 2."""
     rng = np.random.default_rng(seed)
     layers = layers or (Layer("gru", units), Layer("lstm", 6))
-    architecture = Architecture(inputs=inputs, layers=layers, outputs=outputs)
+    architecture = Architecture(inputs=inputs, layers=layers, outputs=outputs, members=members)
     card = Card(
         architecture=architecture,
         inputs=tuple(Channel(f"unit{i}", "spikes") for i in range(inputs)),

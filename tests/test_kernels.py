@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from numba import float32
@@ -14,6 +15,7 @@ from conftest import ROOT, kernel_sources
 from stream_rnn.kernels import network
 from stream_rnn.kernels._jit import kernel
 from stream_rnn.kernels.activations import softmax, tanh
+from stream_rnn.kernels.engine import make_engine
 from stream_rnn.model.architecture import Architecture, Layer, Readout
 from stream_rnn.sample import F32
 from tests import laws
@@ -54,6 +56,24 @@ def test_filter_of_awkward_size_obeys(
 ) -> None:
     layers = (Layer("fir", units, lags=lags), Layer("gru", 3))
     law(Made(Architecture(inputs=inputs, layers=layers, outputs=2), 130))
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+@pytest.mark.parametrize("readout", ["linear", "softmax"])
+@pytest.mark.parametrize("cells", [("gru",), ("lstm", "gru"), ("fir", "elman")], ids="-".join)
+def test_ensemble_obeys(cells: tuple[str, ...], readout: Readout, law: Callable[[Made], None]) -> None:
+    layers = tuple(CELLS[cell] for cell in cells)
+    law(Made(Architecture(inputs=5, layers=layers, outputs=3, readout=readout, members=3), 100))
+
+
+def test_outputs_of_an_ensemble_are_those_of_its_members_added_up() -> None:
+    one = Architecture(inputs=5, layers=(CELLS["gru"], CELLS["lstm"]), outputs=2)
+    whole = Made(msgspec.structs.replace(one, members=3), 60)
+    members = [Made(one, 60) for _ in range(3)]
+    for member, weights in zip(members, np.split(whole.weights, 3), strict=True):
+        member.engine = make_engine(member.plan, weights)
+    a, b, c = (member.run(whole.xs) for member in members)
+    np.testing.assert_array_equal(whole.run(whole.xs), a + b + c)
 
 
 @pytest.mark.parametrize("readout", ["linear", "tanh", "sigmoid", "softmax"])

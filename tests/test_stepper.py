@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -27,7 +28,11 @@ INPUTS = 5
 
 @functools.cache
 def predictor_of(cell: str, bin_samples: int = 1, missing: Missing = "hold") -> Predictor:
-    return Predictor(small_model(INPUTS, bin_samples=bin_samples, missing=missing, layers=(CELLS[cell],) * 2))
+    members = 3 if cell == "ensemble" else msgspec.UNSET
+    layers = (CELLS[cell.replace("ensemble", "gru")],) * 2
+    return Predictor(
+        small_model(INPUTS, bin_samples=bin_samples, missing=missing, layers=layers, members=members)
+    )
 
 
 def holed(rng: np.random.Generator, *shape: int) -> F32:
@@ -53,7 +58,7 @@ def bits(values: F32) -> list[int]:
 
 
 @pytest.mark.parametrize("N", [1, 2, 5, 6, 7, 8, 95, 96, 97, 200])
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("cell", [*CELLS, "ensemble"])
 def test_batch_gives_the_bits_of_single_steps(cell: str, N: int) -> None:
     predictor, rng = predictor_of(cell, 3), np.random.default_rng(N)
     for _ in range(4):
@@ -68,7 +73,7 @@ def test_batch_gives_the_bits_of_single_steps(cell: str, N: int) -> None:
 
 @pytest.mark.parametrize("missing", ["hold", "mean", "zero", "fail"])
 @pytest.mark.parametrize("bin_samples", [1, 4])
-@pytest.mark.parametrize("cell", ["lstm", "gru reset before"])
+@pytest.mark.parametrize("cell", ["lstm", "gru reset before", "ensemble"])
 def test_batches_single_steps_and_preparations_may_alternate(
     cell: str, bin_samples: int, missing: Missing
 ) -> None:
@@ -90,7 +95,7 @@ def test_batches_single_steps_and_preparations_may_alternate(
 
 @pytest.mark.parametrize("S", [1, 2, 7])
 @pytest.mark.parametrize("missing", ["mean", "fail"])
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("cell", [*CELLS, "ensemble"])
 def test_streams_that_come_again_in_a_batch_take_turns(cell: str, missing: Missing, S: int) -> None:
     predictor, rng, N = predictor_of(cell, 2, missing), np.random.default_rng(S), 230
     X, which, memories = holed(rng, N, INPUTS), rng.integers(0, S, N), Memories(predictor.shape, S)

@@ -16,8 +16,8 @@ from stream_rnn.kernels.engine import (
     INPUTS,
     KIND,
     LAGS,
-    LAYERS,
     RECURRENT_SUMS,
+    ROWS,
     STATE_AT,
     SUMS,
     U_N,
@@ -31,8 +31,9 @@ from stream_rnn.kernels.engine import (
 from stream_rnn.kernels.fir import fir_update
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
+from stream_rnn.kernels.network import add_outputs
 from stream_rnn.kernels.packed import padded, product, product_rows
-from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, READOUT, first_layers
 from stream_rnn.kernels.plan import INPUTS as PLAN_INPUTS
 from stream_rnn.kernels.plan import UNITS as PLAN_UNITS
 from stream_rnn.kernels.vector import LANES, integer
@@ -41,9 +42,10 @@ from stream_rnn.sample import F32, I64
 BLOCK = 96
 """Most samples of one pass: a multiple of the rows of every tile; its sums stay in the second-level cache."""
 
-X_AT, X_STRIDE, H_AT, H_STRIDE, A_AT, Q_AT, STRIDE = range(0, 14, 2)
-"""Fields of a batch: inputs of the layer, h of the layer, its sums a and q; each a row a stream."""
-PLACES_AT = 16
+X_AT, X_STRIDE, H_AT, H_STRIDE, A_AT, Q_AT, STRIDE, BELOW_AT, OUT_AT = range(0, 18, 2)
+"""Fields of a batch: features, h of the layer, its sums a and q, what it takes from below, and the outputs;
+each a row a stream. Of one network, what is below takes the features' place, and the outputs are a."""
+PLACES_AT = 32
 """Behind the fields: where each stream's state starts, int64."""
 ENDS_AT = PLACES_AT + 2 * BLOCK
 """Behind those: where each wave ends, int64."""
@@ -62,8 +64,13 @@ def make_batch(plan: I64) -> F32:
     h_at = x_at + BLOCK * inputs
     a_at = h_at + BLOCK * units
     q_at = a_at + BLOCK * sums
-    batch = np.zeros(q_at + BLOCK * sums, dtype=np.float32)
-    fields = np.array([x_at, inputs, h_at, units, a_at, q_at, sums], dtype=np.int64)
+    end = q_at + BLOCK * sums
+    below_at, out_at = x_at, a_at
+    if len(first_layers(plan)) > 1:
+        below_at, out_at = end, end + BLOCK * inputs
+        end = out_at + BLOCK * sums
+    batch = np.zeros(end, dtype=np.float32)
+    fields = np.array([x_at, inputs, h_at, units, a_at, q_at, sums, below_at, out_at], dtype=np.int64)
     batch[: 2 * len(fields)] = fields.view(np.float32)
     return batch
 
@@ -74,7 +81,7 @@ def _whole(size: int) -> int:
 
 @part
 def step_batch(engine: F32, batch: F32, M: int, waves: int, states: F32) -> None:
-    """Advance streams by M samples; the outputs are left in the batch's sums a.
+    """Advance streams by M samples; the outputs are left in the batch.
 
     Args:
         engine: As made by `make_engine`.
@@ -84,25 +91,40 @@ def step_batch(engine: F32, batch: F32, M: int, waves: int, states: F32) -> None
         waves: Number of waves; no state is twice in one.
         states: Holds the states. Overwritten.
     """
-    layers = integer(engine, LAYERS)
-    x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
-    a_at, stride = integer(batch, A_AT), integer(batch, STRIDE)
-    for layer in range(layers + 1):
+    rows = integer(engine, ROWS)
+    from_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
+    a_at, stride, read_out = integer(batch, A_AT), integer(batch, STRIDE), False
+    for layer in range(rows):
         row = row_of(layer)
         D, N = integer(engine, row + INPUTS), integer(engine, row + SUMS)
         b, w = integer(engine, row + B), integer(engine, row + W)
-        product_rows(batch, a_at, stride, engine, b, 0, batch, x_at, x_stride, engine, w, M, D, N)
+        product_rows(batch, a_at, stride, engine, b, 0, batch, from_at, x_stride, engine, w, M, D, N)
+        if integer(engine, row + KIND) == READOUT:
+            _add_outputs(batch, M, integer(engine, row + UNITS), read_out)
+            from_at, read_out = integer(batch, X_AT), True
+            continue
         first = 0
-        for wave in range(waves if layer < layers else 0):
+        for wave in range(waves):
             end = integer(batch, ENDS_AT + 2 * wave)
             _recur(engine, batch, row, first, end, states)
             _update(engine, batch, row, first, end, states)
             first = end
-    row = row_of(layers)
+        from_at = integer(batch, BELOW_AT)
+    row = row_of(rows - 1)
     K, code = integer(engine, row + UNITS), integer(engine, row + ACTIVATION)
     for m in range(M):
-        at = a_at + m * stride
+        at = integer(batch, OUT_AT) + m * stride
         activate(code, batch[at : at + K])
+
+
+@part
+def _add_outputs(batch: F32, M: int, K: int, more: bool) -> None:
+    """One readout's sums become the outputs, or are added to them; where they are the outputs, nothing."""
+    a_at, out_at, stride = integer(batch, A_AT), integer(batch, OUT_AT), integer(batch, STRIDE)
+    if a_at == out_at:
+        return
+    for m in range(M):
+        add_outputs(batch, a_at + m * stride, batch[out_at + m * stride : out_at + m * stride + K], more)
 
 
 @part
@@ -131,7 +153,7 @@ def _recur(engine: F32, batch: F32, row: int, first: int, end: int, states: F32)
 def _update(engine: F32, batch: F32, row: int, first: int, end: int, states: F32) -> None:
     """h and c of one layer, for the samples of one wave; h becomes the next layer's input."""
     kind, H = integer(engine, row + KIND), integer(engine, row + UNITS)
-    x_at, x_stride = integer(batch, X_AT), integer(batch, X_STRIDE)
+    below_at, x_stride = integer(batch, BELOW_AT), integer(batch, X_STRIDE)
     h_at, h_stride = integer(batch, H_AT), integer(batch, H_STRIDE)
     a_at, q_at, stride = integer(batch, A_AT), integer(batch, Q_AT), integer(batch, STRIDE)
     if kind == GRU_RESET_BEFORE:
@@ -152,6 +174,6 @@ def _update(engine: F32, batch: F32, row: int, first: int, end: int, states: F32
             fir_update(batch, a, states, at, H, integer(engine, row + LAGS))
         else:
             elman_update(batch, a, q, kind, states, at, H)
-        to = x_at + m * x_stride
+        to = below_at + m * x_stride
         for j in range(H):
             batch[to + j] = states[at + j]

@@ -1,7 +1,7 @@
 """A network packed for stepping: one aligned buffer holds a table, the weights and the scratch.
 
 So a kernel takes one argument for all of it. The table in front is int64: the fields named below, then a row
-for each layer and one for the readout. All places are indices of float32 in the buffer.
+for each layer and readout. All places are indices of float32 in the buffer.
 """
 
 from typing import cast
@@ -14,8 +14,9 @@ from stream_rnn.kernels.packed import pack, padded
 from stream_rnn.kernels.vector import LANES
 from stream_rnn.sample import F32, I64
 
-LAYERS, OWN_AT, TICKET = range(0, 6, 2)
-"""Number of cells; where the caller keeps what is its own; a count of the caller's, of what it prepared."""
+ROWS, OWN_AT, TICKET = range(0, 6, 2)
+"""Number of layers and readouts; where the caller keeps what is its own; a count of the caller's, of what it
+prepared."""
 TABLE_AT = 8
 
 KIND, INPUTS, UNITS, STATE_AT, ACTIVATION, SUMS, RECURRENT_SUMS = range(0, 14, 2)
@@ -72,7 +73,7 @@ def make_engine(plan: I64, weights: F32, own: int = 0, *, half: bool = False) ->
         columns = _pack_layer(layer, weights, parts, half=half)
         row[[column // 2 for column in columns]] = list(columns.values())
     own_at = parts.put(np.zeros(own, dtype=np.float32))
-    fields = np.array([len(plan) - 1, own_at, 0, 0], dtype=np.int64)
+    fields = np.array([len(plan), own_at, 0, 0], dtype=np.int64)
     engine = parts.joined(np.concatenate([fields, table.reshape(-1)]).view(np.float32))
     return cast("F32", engine.view(np.int32)) if half and LANES > 1 else engine
 
@@ -146,5 +147,5 @@ def _whole(size: int, unit: int) -> int:
 
 @either
 def row_of(layer: int) -> int:
-    """Where a layer's row of the table starts; the readout's is the last."""
+    """Where the row of a layer, or of a readout, starts in the table."""
     return TABLE_AT + layer * COLUMNS

@@ -1,4 +1,4 @@
-"""A stack of cells and a dense readout, stepped in place: one compiled step for every architecture.
+"""Stacks of cells, each with a dense readout, stepped in place: one compiled step for every architecture.
 
 What a step adds up: a = b + x W over the inputs and, apart, q = h U over the units; a cell sees a + q.
 So q can be computed before the sample is there (`prepare`), and the bits are the same.
@@ -15,12 +15,12 @@ from stream_rnn.kernels.engine import (
     INPUTS,
     KIND,
     LAGS,
-    LAYERS,
     NUMBERS_AT,
     PAUSE,
     Q_AT,
     RECURRENT_SUMS,
     RESET_AT,
+    ROWS,
     STATE_AT,
     SUMS,
     U_N,
@@ -34,10 +34,12 @@ from stream_rnn.kernels.fir import fir_update
 from stream_rnn.kernels.gru import gru_reset, gru_update
 from stream_rnn.kernels.lstm import lstm_update
 from stream_rnn.kernels.packed import not_zero, padded, product, product_listed
-from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM
+from stream_rnn.kernels.plan import FIR, GRU_RESET_AFTER, GRU_RESET_BEFORE, LSTM, READOUT
 from stream_rnn.kernels.vector import integer, number, set_integer
 from stream_rnn.sample import F32
 
+NOWHERE = -1
+"""Where the input of a layer lies that takes the features."""
 PAUSE_STEPS = 15
 """Steps for which inputs are not counted after they were too many: a sixteenth of the cost of counting."""
 
@@ -116,6 +118,20 @@ def update(engine: F32, row: int, state: F32, at: int) -> None:
 
 
 @part
+def add_outputs(sums: F32, a: int, y: F32, more: bool) -> None:
+    """One readout's sums become the outputs, or are added to them.
+
+    Args:
+        sums: Holds the sums, K from index `a`.
+        a: See `sums`.
+        y: Outputs, (K,). Overwritten.
+        more: Whether another readout's are there already.
+    """
+    for k in range(y.shape[0]):
+        y[k] = y[k] + number(sums, a + k) if more else number(sums, a + k)
+
+
+@part
 def stepped(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, prepared: bool) -> None:
     """`step`, for kernels that call it.
 
@@ -128,24 +144,22 @@ def stepped(engine: F32, x: F32, x_at: int, state: F32, state_at: int, y: F32, p
         y: Outputs, (K,). Overwritten.
         prepared: Whether `prepare` was called for this state as it is, and nothing with this engine since.
     """
-    layers, below = integer(engine, LAYERS), state_at
-    for layer in range(layers):
+    rows, below, read_out = integer(engine, ROWS), NOWHERE, False
+    for layer in range(rows):
         row = row_of(layer)
-        at = state_at + integer(engine, row + STATE_AT)
-        if layer == 0:
+        if below == NOWHERE:
             take_in(engine, row, x, x_at)
         else:
             take_in(engine, row, state, below)
+        if integer(engine, row + KIND) == READOUT:
+            add_outputs(engine, integer(engine, row + A_AT), y, read_out)
+            below, read_out = NOWHERE, True
+            continue
+        below = state_at + integer(engine, row + STATE_AT)
         if not prepared:
-            recur(engine, row, state, at)
-        update(engine, row, state, at)
-        below = at
-    row = row_of(layers)
-    take_in(engine, row, state, below)
-    a = integer(engine, row + A_AT)
-    for k in range(y.shape[0]):
-        y[k] = number(engine, a + k)
-    activate(integer(engine, row + ACTIVATION), y)
+            recur(engine, row, state, below)
+        update(engine, row, state, below)
+    activate(integer(engine, row_of(rows - 1) + ACTIVATION), y)
 
 
 @hot
@@ -173,7 +187,7 @@ def recurred(engine: F32, state: F32, state_at: int) -> None:
         state: Holds the state of one stream from index `state_at`.
         state_at: See `state`.
     """
-    for layer in range(integer(engine, LAYERS)):
+    for layer in range(integer(engine, ROWS)):
         row = row_of(layer)
         recur(engine, row, state, state_at + integer(engine, row + STATE_AT))
 

@@ -1,6 +1,7 @@
 """Where a network's weights and states lie: a small integer table that every other room reads.
 
-One row a layer and a last row for the readout, columns as named below. Weights and states are flat float32
+One row a layer and a row for the readout, columns as named below; an ensemble has those of each member, one
+member behind the other. Weights and states are flat float32
 buffers; a layer's weights stand together in the order of `WEIGHTS`, row-major. This is the order of training
 and of model files; `engine` packs it anew for stepping.
 """
@@ -47,26 +48,35 @@ def layer_size(kind: int, inputs: int, units: int) -> int:
     return sum(int(np.prod(shape)) for shape in WEIGHTS[kind](inputs, units).values())
 
 
-def make_plan(inputs: int, layers: Sequence[tuple[int, int, int]], outputs: int, activation: int) -> I64:
-    """Lay out a network.
+def make_plan(
+    inputs: int, layers: Sequence[tuple[int, int, int]], outputs: int, activation: int, members: int = 1
+) -> I64:
+    """Lay out a network, or several alike whose outputs are added up.
 
     Args:
         inputs: Number of features D.
         layers: (kind, units, lags) of each cell, the first takes the features. Lags are 1, but of an FIR.
         outputs: Number of outputs K.
         activation: Code of the readout's activation.
+        members: How many networks.
 
     Returns:
-        The plan, (layers + 1, COLUMNS).
+        The plan, (members (layers + 1), COLUMNS).
     """
-    plan = np.zeros((len(layers) + 1, COLUMNS), dtype=np.int64)
+    plan = np.zeros((members * (len(layers) + 1), COLUMNS), dtype=np.int64)
     weights_at = state_at = 0
-    for row, (kind, units, lags) in enumerate([*layers, (READOUT, outputs, 1)]):
-        plan[row] = kind, inputs, units, weights_at, state_at, activation if kind == READOUT else 0, lags
-        weights_at += layer_size(kind, inputs, units * lags)
+    taken = inputs
+    for row, (kind, units, lags) in enumerate([*layers, (READOUT, outputs, 1)] * members):
+        plan[row] = kind, taken, units, weights_at, state_at, activation if kind == READOUT else 0, lags
+        weights_at += layer_size(kind, taken, units * lags)
         state_at += STATES[kind] * units * lags
-        inputs = units
+        taken = inputs if kind == READOUT else units
     return plan
+
+
+def first_layers(plan: I64) -> list[int]:
+    """Rows of the layers that take the features: the first of each member."""
+    return [0, *(int(row) + 1 for row in np.flatnonzero(plan[:-1, KIND] == READOUT))]
 
 
 def weights_size(plan: I64) -> int:

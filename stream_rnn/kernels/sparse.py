@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from stream_rnn.kernels._jit import hot
-from stream_rnn.kernels.engine import A_AT, FEW, INPUTS, KIND, LAYERS, NUMBERS_AT, SUMS, B, W, row_of
+from stream_rnn.kernels.engine import A_AT, FEW, INPUTS, KIND, NUMBERS_AT, ROWS, SUMS, B, W, row_of
 from stream_rnn.kernels.packed import not_zero, product, product_listed
-from stream_rnn.kernels.plan import ELMAN_RELU
+from stream_rnn.kernels.plan import ELMAN_RELU, READOUT
 from stream_rnn.kernels.vector import integer
 from stream_rnn.sample import F32, I64
 
@@ -65,16 +65,17 @@ def tune(engine: F32, x: F32, clock: Clock, *, features: bool) -> list[int]:
         features: Whether features can be zero at all. Of what units give, only a rectified one can.
 
     Returns:
-        The number for each layer, and the readout last; 0 where all inputs are always taken.
+        The number for each layer and readout; 0 where all inputs are always taken.
     """
     found, maybe_zero = [], features
-    for layer in range(int(_column(engine, LAYERS, 0)[0]) + 1):
+    for layer in range(int(_column(engine, ROWS, 0)[0])):
         row = row_of(layer)
         asked = maybe_zero and _column(engine, row, INPUTS)[0] >= LEAST_INPUTS
         few = _measured(engine, row, x, clock) if asked else 0
         _column(engine, row, FEW)[0] = few
         found.append(few)
-        maybe_zero = bool(_column(engine, row, KIND)[0] == ELMAN_RELU)
+        kind = _column(engine, row, KIND)[0]
+        maybe_zero = features if kind == READOUT else bool(kind == ELMAN_RELU)
     return found
 
 

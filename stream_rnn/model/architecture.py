@@ -14,6 +14,8 @@ LayerName: TypeAlias = Literal["elman", "gru", "lstm", "fir"]
 Readout: TypeAlias = Literal["linear", "tanh", "sigmoid", "softmax"]
 Count = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
+Members = Annotated[int, msgspec.Meta(ge=2, le=64)]
+
 READOUTS: dict[Readout, int] = {
     "linear": activations.LINEAR,
     "tanh": activations.TANH,
@@ -75,18 +77,28 @@ class Architecture(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         layers: From the features up.
         outputs: Outputs K.
         readout: Activation of the outputs.
+        members: Of an ensemble: how many such networks there are, whose readouts are added up before the
+            activation. Not written of a single one.
     """
 
     inputs: Count
     layers: Annotated[tuple[Layer, ...], msgspec.Meta(min_length=1, max_length=64)]
     outputs: Count
     readout: Readout = "linear"
+    members: Members | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def networks(self) -> int:
+        """How many there are: the members of an ensemble, or 1."""
+        return 1 if isinstance(self.members, msgspec.UnsetType) else self.members
 
     def plan(self) -> I64:
         """The kernels' layout of this plan."""
         layers = [(layer.kind, layer.units, layer.steps) for layer in self.layers]
-        return plan.make_plan(self.inputs, layers, self.outputs, READOUTS[self.readout])
+        return plan.make_plan(self.inputs, layers, self.outputs, READOUTS[self.readout], self.networks)
 
     def __str__(self) -> str:
         layers = ", ".join(str(layer) for layer in self.layers)
+        if self.networks > 1:
+            layers = f"{self.networks} x ({layers})"
         return f"{self.inputs} inputs, {layers}, {self.outputs} {self.readout} outputs"

@@ -160,11 +160,14 @@ class Model(msgspec.Struct, frozen=True):
 
 
 def split_weights(architecture: Architecture, flat: F32) -> dict[str, F32]:
-    """The flat weights as named views: `layers.0.W`, ..., `readout.b`."""
-    plan = architecture.plan()
+    """The flat weights as named views: `layers.0.W`, ..., `readout.b`; of several `members.0.readout.b`."""
+    rows, layers = architecture.plan(), len(architecture.layers)
     named: dict[str, F32] = {}
-    for i, row in enumerate(plan):
-        owner = "readout" if i == len(plan) - 1 else f"layers.{i}"
+    for i, row in enumerate(rows):
+        member, layer = divmod(i, layers + 1)
+        owner = "readout" if layer == layers else f"layers.{layer}"
+        if architecture.networks > 1:
+            owner = f"members.{member}.{owner}"
         named |= {f"{owner}.{name}": array for name, array in arrays(row, flat).items()}
     return named
 

@@ -264,10 +264,13 @@ def first_unit(model: Model, recorded: F32, replayed: F32) -> str:
     if not len(wrong):
         return ""
     phase, at = (int(i) for i in wrong[0])
-    for number, layer in enumerate(model.card.architecture.layers):
-        size = layer.units * (2 if layer.cell == "lstm" else 1)
-        if at < size:
-            kind = "c" if at >= layer.units else "h"
-            return f"phase {phase}, layer {number}, {kind}[{at % layer.units}]"
-        at -= size
+    architecture = model.card.architecture
+    for member in range(architecture.networks):
+        of = f", member {member}" if architecture.networks > 1 else ""
+        for number, layer in enumerate(architecture.layers):
+            size = layer.units * layer.steps * (2 if layer.cell == "lstm" else 1)
+            if at < size:
+                kind = "c" if layer.cell == "lstm" and at >= layer.units else "h"
+                return f"phase {phase}{of}, layer {number}, {kind}[{at % layer.units}]"
+            at -= size
     return ""

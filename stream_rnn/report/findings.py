@@ -114,7 +114,9 @@ def network_name(card: Card) -> str:
     """As in a table of decoders: `this network (gru 128 x 2)`."""
     layers = [f"{layer.cell} {layer.units}" for layer in card.architecture.layers]
     same = len(set(layers)) == 1 and len(layers) > 1
-    return f"this network ({layers[0]} x {len(layers)})" if same else f"this network ({', '.join(layers)})"
+    what = f"{layers[0]} x {len(layers)}" if same else ", ".join(layers)
+    members = card.architecture.networks
+    return f"these {members} networks ({what})" if members > 1 else f"this network ({what})"
 
 
 def history_of(card: Card) -> History | None:

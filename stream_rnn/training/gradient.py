@@ -12,7 +12,7 @@ from stream_rnn.errors import ConfigError
 from stream_rnn.kernels.passes import stack
 from stream_rnn.kernels.passes.copies import collect, make_copies, pack_all
 from stream_rnn.kernels.passes.tape import make_tape
-from stream_rnn.kernels.plan import FIR, KIND, arrays
+from stream_rnn.kernels.plan import FIR, KIND, arrays, first_layers
 from stream_rnn.sample import F32, I64
 
 Arrays = dict[str, F32]
@@ -42,10 +42,12 @@ class Backpropagation:
         batch: Windows B.
 
     Raises:
-        ConfigError: A layer that is not trained but fitted in closed form.
+        ConfigError: A layer that is not trained but fitted in closed form, or several networks.
     """
 
     def __init__(self, plan: I64, steps: int, batch: int) -> None:
+        if (members := len(first_layers(plan))) > 1:
+            raise ConfigError(f"training: expected one network at a time, got an ensemble of {members}")
         if (plan[:, KIND] == FIR).any():
             raise ConfigError(
                 "training: expected elman, gru or lstm layers, got fir, which is fitted in closed form"
