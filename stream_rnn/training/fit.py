@@ -105,7 +105,7 @@ def fit(
     none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, first.y.shape[1]), np.float32)
     model = Model(card, run.best, preprocess.mean, preprocess.std, *none)
     golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    whole = calibrated(with_golden(model, golden), data, steps * bin_rows)
+    whole = calibrated(with_golden(model, golden), data)
     return Fitted(whole, run.history, run.best_epoch)
 
 
