@@ -14,7 +14,7 @@ from stream_rnn.predictor import Predictor, with_golden
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, last_fifth
 from stream_rnn.report.ablation import ablate
-from stream_rnn.report.errors_by import by_recording, is_planar_velocity, lags, profiles, r2_of
+from stream_rnn.report.errors_by import by_recording, is_planar_velocity, lags, profiles
 from stream_rnn.report.findings import find, history_of, network_name
 from stream_rnn.report.paths import paths_of
 from stream_rnn.report.pieces import F64, line, pieces_of, seconds_of, typical
@@ -95,12 +95,6 @@ def test_lag_compares_nothing_across_the_border_of_two_pieces() -> None:
     decoded, _ = made(truth, truth)
     told = lags(decoded, [Span("a", 0, 200), Span("b", 200, 400)], RATE_HZ)
     assert told.rows == 400 - 2 * 2 * 30
-
-
-def test_r2_leaves_out_rows_that_are_not_known_and_outputs_that_do_not_vary() -> None:
-    truth = np.array([[0, 1], [1, 1], [2, 1], [np.nan, 1]], dtype=np.float32)
-    predicted = np.array([[0, 1], [2, 1], [2, 1], [9, 1]], dtype=np.float32)
-    np.testing.assert_array_equal(r2_of(truth, predicted), [0.5, np.nan])
 
 
 def test_error_by_direction_is_that_of_a_known_field() -> None:

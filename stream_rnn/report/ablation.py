@@ -7,10 +7,11 @@ import numpy as np
 
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording, Span
-from stream_rnn.report.errors_by import mean_of, r2_of
+from stream_rnn.report.errors_by import mean_of
 from stream_rnn.report.pieces import F64
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded
+from stream_rnn.training.r2 import r2
 
 MOST_ROWS = 20_000
 """Rows that are decoded again for each input: the first ones."""
@@ -64,7 +65,7 @@ def ablate(
     truth = decoded.truth[rows]
     means = _training_means(recording)
     x = recording.x[decoded.rows]
-    whole = r2_of(truth, decoded.y[rows])
+    whole = r2(truth, decoded.y[rows])
     states = _states(predictor, recording, [int(decoded.rows[piece.start]) for piece in pieces])
     drop = np.empty((x.shape[1], truth.shape[1]))
     for c in range(len(drop)):
@@ -72,7 +73,7 @@ def ablate(
         for piece in pieces:
             part = slice(piece.start, piece.stop)
             x[part, c] = means[c] if plain else np.roll(kept[part], (piece.stop - piece.start) // 2)
-        drop[c] = whole - r2_of(truth, _decode(predictor, x, pieces, states))
+        drop[c] = whole - r2(truth, _decode(predictor, x, pieces, states))
         x[:, c] = kept
         progress(c + 1)
     predictor.reset(STREAM)

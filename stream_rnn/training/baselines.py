@@ -24,7 +24,8 @@ from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training import kalman, wiener
-from stream_rnn.training.fit import GOLDEN_ROWS, r2
+from stream_rnn.training.fit import GOLDEN_ROWS
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
 from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale
 
@@ -258,7 +259,7 @@ def _validated(binned: _Binned, layer: Layer, arrays: Arrays, warm: int) -> floa
             ys = np.empty((len(rows), architecture.outputs), dtype=np.float32)
             network.run(engine, binned.z[rows], np.zeros(state_size(plan), dtype=np.float32), ys)
             predicted[rows] = ys
-    return float(np.nanmean(r2(data.y[data.validation], predicted[data.validation])))
+    return r2_mean(data.y[data.validation], predicted[data.validation])
 
 
 def _baseline(

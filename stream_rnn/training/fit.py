@@ -16,10 +16,10 @@ from stream_rnn.sample import F32
 from stream_rnn.training.checkpoint import Keeper, about_fit
 from stream_rnn.training.interval import calibrated
 from stream_rnn.training.options import SHARDS, Options
-from stream_rnn.training.run import Epoch, Run, State, initial_weights, r2
+from stream_rnn.training.run import Epoch, Run, State, initial_weights
 from stream_rnn.training.windows import Data, Rows, features, gather, scale
 
-__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights", "r2"]
+__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights"]
 
 GOLDEN_ROWS = 16
 SHOWN = 60  # characters of a list in an error

@@ -14,7 +14,7 @@ from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training.options import Options
-from stream_rnn.training.run import r2
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.windows import features, gather, scale
 
 FURTHEST_S = 0.5
@@ -96,5 +96,5 @@ def _line_r2(X: np.ndarray, Y: F32, X_other: np.ndarray, Y_other: F32) -> float:
     X = X - mean
     normal = X.T @ X + RIDGE * len(X) * np.eye(X.shape[1])
     W = np.linalg.solve(normal, X.T @ (Y - centre))
-    found = r2(Y_other, ((X_other - mean) @ W + centre).astype(np.float32))
-    return float(np.nanmean(found)) if np.isfinite(found).any() else -math.inf
+    found = r2_mean(Y_other, (X_other - mean) @ W + centre)
+    return found if math.isfinite(found) else -math.inf

@@ -21,6 +21,7 @@ from stream_rnn.training.adam import Adam, clip, cosine
 from stream_rnn.training.balance import rarity
 from stream_rnn.training.gradient import Backpropagation, Dropout, views
 from stream_rnn.training.options import SHARDS, Options
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.windows import Data, Windows, runs
 
 WARM_SHARE = 0.25  # first part of a window: its state is still settling, so it is not scored
@@ -210,7 +211,7 @@ class Run:
                 network.run(engine, self._inputs[rows], state, ys)
                 truth.append(self._data.y[rows[rows >= first]])
                 predicted.append(ys[rows >= first])
-        return float(np.nanmean(r2(np.concatenate(truth), np.concatenate(predicted))))
+        return r2_mean(np.concatenate(truth), np.concatenate(predicted))
 
     def _span_start(self, row: int) -> int:
         return next(span.start for span in self._data.spans if span.start <= row < span.stop)
@@ -262,17 +263,3 @@ def initial_weights(plan: I64, weight_decay: float, rng: np.random.Generator) ->
             array[:] = rng.uniform(-bound, bound, array.shape)
             decays[name][:] = 0.0 if name == "b" else weight_decay
     return weights, decay
-
-
-def r2(truth: F32, predicted: F32) -> F32:
-    """Coefficient of determination of each output over the rows whose target is finite, (K,).
-
-    1 - sum (y* - y)^2 / sum (y* - mean y*)^2; NaN for a target that does not vary.
-    """
-    y, p = truth.astype(np.float64), predicted.astype(np.float64)
-    y[:, ~np.isfinite(y).any(axis=0)] = 0.0  # never known: numpy would warn of its mean
-    wrong = np.nansum((y - p) ** 2, axis=0)
-    spread = np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0)
-    ratio = np.divide(wrong, spread, out=np.full_like(wrong, np.nan), where=spread > 0)
-    result: F32 = (1.0 - ratio).astype(np.float32)
-    return result
