@@ -12,6 +12,7 @@ from stream_rnn.report.pieces import F64
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded
 from stream_rnn.training.r2 import r2
+from stream_rnn.training.windows import span_start
 
 MOST_ROWS = 20_000
 """Rows that are decoded again for each input: the first ones."""
@@ -101,7 +102,7 @@ def _states(predictor: Predictor, recording: Recording, firsts: list[int]) -> li
     """What the stream of a recording remembers before each of these rows, in ascending order."""
     spans, states, at = recording.spans(), [], -1
     for first in firsts:
-        start = next(span.start for span in spans if span.start <= first < span.stop)
+        start = span_start(first, spans)
         if start > at:  # of the next recording
             predictor.reset(STREAM)
             at = start

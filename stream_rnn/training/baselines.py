@@ -27,7 +27,7 @@ from stream_rnn.training import kalman, wiener
 from stream_rnn.training.fit import GOLDEN_ROWS
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
-from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale
+from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale, warmed
 
 Decoder: TypeAlias = Literal["wiener", "kalman"]
 Arrays: TypeAlias = tuple[dict[str, F64], dict[str, F64]]
@@ -252,8 +252,7 @@ def _validated(binned: _Binned, layer: Layer, arrays: Arrays, warm: int) -> floa
     architecture = _architecture(binned, layer)
     plan, data = architecture.plan(), binned.data
     engine, predicted = make_engine(plan, _flat(architecture, arrays)), np.full_like(data.y, np.nan)
-    for first, end in runs(data.validation, data.spans):
-        start = max(first - warm, next(span.start for span in data.spans if span.start <= first < span.stop))
+    for start, _, end in warmed(data.validation, data.spans, warm):
         for phase in range(binned.bin):
             rows = np.arange(start + phase, end, binned.bin)
             ys = np.empty((len(rows), architecture.outputs), dtype=np.float32)

@@ -22,7 +22,7 @@ from stream_rnn.training.balance import rarity
 from stream_rnn.training.gradient import Backpropagation, Dropout, views
 from stream_rnn.training.options import SHARDS, Options
 from stream_rnn.training.r2 import r2_mean
-from stream_rnn.training.windows import Data, Windows, runs
+from stream_rnn.training.windows import Data, Windows, runs, warmed
 
 WARM_SHARE = 0.25  # first part of a window: its state is still settling, so it is not scored
 LEAST_UPDATES = 10  # in an epoch: a minute of data needs as many steps as an hour to get anywhere
@@ -202,8 +202,7 @@ class Run:
         """Mean R2 over the validation rows as continuous streams, each state warmed by the rows before."""
         truth, predicted = [], []
         engine = make_engine(self._plan, weights)
-        for first, end in runs(self._data.validation, self._data.spans):
-            start = max(first - self._warm, self._span_start(first))
+        for start, first, end in warmed(self._data.validation, self._data.spans, self._warm):
             for phase in range(self._bin):
                 rows = np.arange(start + phase, end, self._bin)
                 ys = np.empty((len(rows), self._data.y.shape[1]), dtype=np.float32)
@@ -212,9 +211,6 @@ class Run:
                 truth.append(self._data.y[rows[rows >= first]])
                 predicted.append(ys[rows >= first])
         return r2_mean(np.concatenate(truth), np.concatenate(predicted))
-
-    def _span_start(self, row: int) -> int:
-        return next(span.start for span in self._data.spans if span.start <= row < span.stop)
 
     def _in_units(self) -> F32:
         """A copy of the averaged weights whose linear readout answers in the targets' own units."""
