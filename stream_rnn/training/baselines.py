@@ -18,13 +18,12 @@ from stream_rnn.kernels import network
 from stream_rnn.kernels.engine import make_engine
 from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model, join_weights
-from stream_rnn.predictor import with_golden
+from stream_rnn.model.model import Model, Provenance, join_weights
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training import kalman, wiener
-from stream_rnn.training.fit import GOLDEN_ROWS
+from stream_rnn.training.finish import finished
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
 from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale, warmed
@@ -271,29 +270,14 @@ def _baseline(
     arrays: Arrays,
 ) -> Baseline:
     """The decoder as a model."""
-    first, data, preprocess = recordings[0], binned.data, binned.preprocess
-    architecture = _architecture(binned, layer)
-    settings = {"bin_ms": 1000 * binned.bin / first.rate_hz, **choice.settings}
-    card = Card(
-        architecture=architecture,
-        inputs=tuple(map(Channel, first.x_names, first.x_units)),
-        outputs=tuple(map(Channel, first.y_names, first.y_units)),
-        rate_hz=first.rate_hz,
-        bin=binned.bin,
-        missing=options.missing,
-        horizon=options.horizon,
-        statistics=preprocess.statistics,
-        logarithm=preprocess.logarithm,
-        prior=preprocess.prior,
-        provenance={
-            "decoder": decoder,
-            "recordings": [recording.name for recording in recordings],
-            **{f"chosen_{name}": value for name, value in settings.items()},
-            "validation_r2": round(choice.validation_r2, 6),
-            "training_rows": int((data.train | data.validation).sum()),
-        },
-    )
-    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
-    model = Model(card, _flat(architecture, arrays), preprocess.mean, preprocess.std, *none)
-    golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    return Baseline(with_golden(model, golden), Choice(choice.validation_r2, settings))
+    data, architecture = binned.data, _architecture(binned, layer)
+    settings = {"bin_ms": 1000 * binned.bin / recordings[0].rate_hz, **choice.settings}
+    provenance: Provenance = {
+        "decoder": decoder,
+        **{f"chosen_{name}": value for name, value in settings.items()},
+        "validation_r2": round(choice.validation_r2, 6),
+        "training_rows": int((data.train | data.validation).sum()),
+    }
+    weights = _flat(architecture, arrays)
+    model = finished(recordings, data, architecture, weights, binned.preprocess, options.horizon, provenance)
+    return Baseline(model, Choice(choice.validation_r2, settings))

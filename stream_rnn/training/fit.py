@@ -8,12 +8,12 @@ import numpy as np
 
 from stream_rnn.errors import ConfigError, RecordingError
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model, Provenance
-from stream_rnn.predictor import with_golden
+from stream_rnn.model.model import Model, Provenance
 from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training.checkpoint import Keeper, about_fit
+from stream_rnn.training.finish import finished
 from stream_rnn.training.interval import calibrated
 from stream_rnn.training.options import SHARDS, Options
 from stream_rnn.training.run import Epoch, Run, State, initial_weights
@@ -21,7 +21,6 @@ from stream_rnn.training.windows import Data, Rows, features, gather, scale
 
 __all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights"]
 
-GOLDEN_ROWS = 16
 SHOWN = 60  # characters of a list in an error
 
 
@@ -80,33 +79,18 @@ def fit(
     inputs = features(preprocess, data)
     run = Run(base.architecture.plan(), data, inputs, options, steps, bin_rows, base.weights)
     _go_on(run, progress, keeper, recordings, data, options, parent)
-    card = Card(
-        architecture=base.architecture,
-        inputs=tuple(map(Channel, first.x_names, first.x_units)),
-        outputs=tuple(map(Channel, first.y_names, first.y_units)),
-        rate_hz=first.rate_hz,
-        bin=bin_rows,
-        missing=preprocess.missing,
-        horizon=_horizon(options, parent),
-        statistics=preprocess.statistics,
-        logarithm=preprocess.logarithm,
-        prior=preprocess.prior,
-        provenance={
-            "recordings": [recording.name for recording in recordings],
-            **{f"option_{name}": value for name, value in msgspec.to_builtins(options).items()},
-            "training_rows": int(data.train.sum()),
-            "validation_rows": int(data.validation.sum()),
-            "validation_r2": round(run.best_r2, 6),
-            "best_epoch": run.best_epoch,
-            **_told(run.history),
-            **({} if parent is None else {"fine_tuned_from": parent.hash}),
-        },
-    )
-    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, first.y.shape[1]), np.float32)
-    model = Model(card, run.best, preprocess.mean, preprocess.std, *none)
-    golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    whole = calibrated(with_golden(model, golden), data)
-    return Fitted(whole, run.history, run.best_epoch)
+    provenance: Provenance = {
+        **{f"option_{name}": value for name, value in msgspec.to_builtins(options).items()},
+        "training_rows": int(data.train.sum()),
+        "validation_rows": int(data.validation.sum()),
+        "validation_r2": round(run.best_r2, 6),
+        "best_epoch": run.best_epoch,
+        **_told(run.history),
+        **({} if parent is None else {"fine_tuned_from": parent.hash}),
+    }
+    horizon = _horizon(options, parent)
+    model = finished(recordings, data, base.architecture, run.best, preprocess, horizon, provenance)
+    return Fitted(calibrated(model, data), run.history, run.best_epoch)
 
 
 def _told(history: list[Epoch]) -> Provenance:
