@@ -153,7 +153,7 @@ def _run_linear(args: argparse.Namespace, recordings: list[Recording], options: 
             missing=options.missing,
             statistics=options.statistics,
             logarithm=options.logarithm,
-            prior=round(options.prior_s * recordings[0].rate_hz),
+            prior_s=options.prior_s,
         ),
     )
     seconds = round(time.monotonic() - began, 2)

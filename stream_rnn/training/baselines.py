@@ -24,6 +24,7 @@ from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training import kalman, wiener
 from stream_rnn.training.finish import finished
+from stream_rnn.training.options import unscaled
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
 from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale, warmed
@@ -61,8 +62,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         missing: Policy for missing features, kept in the model.
         statistics: What is computed of each channel over a bin.
         logarithm: Whether the natural logarithm of each is taken.
-        prior: As how many samples the training rows count beside a stream's own, by whose mean and deviation
-            each feature is given a second time; 0: it is not.
+        prior_s: As how many seconds the training rows count beside a stream's own, by whose mean and
+            deviation each feature is given a second time; 0: it is not.
     """
 
     bins_ms: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (20.0, 50.0, 100.0, 200.0)
@@ -72,7 +73,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     missing: Missing = "hold"
     statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1)] = ("sum",)
     logarithm: bool = False
-    prior: Annotated[int, msgspec.Meta(ge=0)] = 0
+    prior_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Choice(NamedTuple):
@@ -128,7 +129,7 @@ def fit_wiener(recordings: list[Recording], options: Options) -> Baseline:
     """
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
     tried = []
-    for binned in _each_bin(data, options, rate_hz):
+    for binned in _each_bin(recordings[0], data, options):
         choice, w = _best_wiener(binned, options.history_s * rate_hz / binned.bin)
         tried.append((choice, binned, w))
     choice, binned, w = max(tried, key=lambda one: _validation_r2(one[0]))
@@ -182,7 +183,7 @@ def fit_kalman(recordings: list[Recording], options: Options) -> Baseline:
     K, warm = data.y.shape[1], round(WARM_S * rate_hz)
     train = runs(data.train, data.spans)
     tried: list[tuple[Choice, _Binned, Layer]] = []
-    for binned in _each_bin(data, options, rate_hz):
+    for binned in _each_bin(recordings[0], data, options):
         for order in ORDERS:
             layer = Layer("elman", order * K, activation="linear")
             system = kalman.fit_system(binned.z, data.y, train, binned.bin, order)
@@ -210,19 +211,12 @@ def _gathered(recordings: list[Recording], options: Options) -> Data:
     return data
 
 
-def _each_bin(data: Data, options: Options, rate_hz: float) -> Iterator[_Binned]:
-    channels = data.x.shape[1]
+def _each_bin(first: Recording, data: Data, options: Options) -> Iterator[_Binned]:
+    """In bins of each length that is to be chosen from, once, the shortest first."""
     stretches = runs(data.train | data.validation, data.spans)
-    for size in sorted({max(1, round(bin_ms * rate_hz / 1000)) for bin_ms in options.bins_ms}):
-        unscaled = Preprocess.unscaled(
-            channels,
-            size,
-            options.missing,
-            options.statistics,
-            logarithm=options.logarithm,
-            prior=options.prior,
-        )
-        preprocess = scale(data, unscaled)
+    asked = (unscaled(first, bin_ms, options) for bin_ms in sorted(options.bins_ms))
+    for one in {one.bin: one for one in asked}.values():
+        preprocess = scale(data, one)
         yield _Binned(data, preprocess, features(preprocess, data), stretches)
 
 

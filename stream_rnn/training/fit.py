@@ -15,7 +15,7 @@ from stream_rnn.sample import F32
 from stream_rnn.training.checkpoint import Keeper, about_fit
 from stream_rnn.training.finish import finished
 from stream_rnn.training.interval import calibrated
-from stream_rnn.training.options import SHARDS, Options
+from stream_rnn.training.options import SHARDS, Options, unscaled
 from stream_rnn.training.run import Epoch, Run, State, initial_weights
 from stream_rnn.training.windows import Data, Rows, features, gather, scale
 
@@ -154,15 +154,7 @@ def _anew(first: Recording, data: Data, options: Options) -> Base:
         raise ConfigError(
             "missing: expected hold, zero or fail where features are no sums of samples, got mean"
         )
-    unscaled = Preprocess.unscaled(
-        first.x.shape[1],
-        max(1, round(options.bin_ms * first.rate_hz / 1000)),
-        options.missing,
-        options.statistics,
-        logarithm=options.logarithm,
-        prior=round(options.prior_s * first.rate_hz),
-    )
-    preprocess = scale(data, unscaled)
+    preprocess = scale(data, unscaled(first, options.bin_ms, options))
     architecture = Architecture(
         inputs=preprocess.inputs,
         layers=(Layer(options.cell, options.units),) * options.layers,

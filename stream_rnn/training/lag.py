@@ -7,13 +7,13 @@ network, which sees the whole past, scores better the further back its target li
 import math
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_rnn.errors import RecordingError
-from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
-from stream_rnn.training.options import Options
+from stream_rnn.training.options import Options, unscaled
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.windows import features, gather, scale
 
@@ -44,15 +44,10 @@ def choose_lag(recordings: list[Recording], options: Options) -> Lag:
     """
     first = recordings[0]
     data = gather(recordings, 0, options.validation)
-    unscaled = Preprocess.unscaled(
-        first.x.shape[1],
-        max(1, round(options.bin_ms * first.rate_hz / 1000)),
-        options.missing,
-        options.statistics,
-        logarithm=options.logarithm,
-    )
-    inputs = features(scale(data, unscaled), data).astype(np.float64)
-    thin = np.arange(len(inputs)) % unscaled.bin == 0  # neighbours say nearly the same
+    plain = msgspec.structs.replace(options, prior_s=0.0)  # each feature once
+    preprocess = scale(data, unscaled(first, options.bin_ms, plain))
+    inputs = features(preprocess, data).astype(np.float64)
+    thin = np.arange(len(inputs)) % preprocess.bin == 0  # neighbours say nearly the same
     scores: dict[int, float] = {}
 
     def score(lag: int) -> None:
