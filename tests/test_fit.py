@@ -15,7 +15,9 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, read_table
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import decode, score
-from stream_rnn.training.fit import Epoch, Options, fit
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 
 CORTEX = simulate(60, 24, seed=3)
 QUICK = Options(seed=5, units=16, epochs=3, dropout=0.2)

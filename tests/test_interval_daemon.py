@@ -27,8 +27,9 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import read_table, write_table
 from stream_rnn.sample import F32, Prediction, Sample
 from stream_rnn.training.evaluate import Decoded, decode
-from stream_rnn.training.fit import Options, fit
+from stream_rnn.training.fit import fit
 from stream_rnn.training.interval import bounds_of, measure
+from stream_rnn.training.options import Options
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.transports.mqtt import MqttTransport

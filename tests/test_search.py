@@ -9,7 +9,9 @@ import pytest
 from stream_rnn.errors import ConfigError
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording
-from stream_rnn.training.fit import Epoch, Fitted, Options
+from stream_rnn.training.fit import Fitted
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 from stream_rnn.training.search import SPACE, Trial, draw, search
 
 CORTEX = simulate(30, 6, seed=3)

@@ -20,8 +20,9 @@ from stream_rnn.model.model import Provenance
 from stream_rnn.recordings.table import Recording
 from stream_rnn.training import baselines
 from stream_rnn.training.checkpoint import Keeper
-from stream_rnn.training.fit import Fitted, Options, fit
+from stream_rnn.training.fit import Fitted, fit
 from stream_rnn.training.lag import Lag, choose_lag
+from stream_rnn.training.options import Options
 from stream_rnn.training.search import SPACE, Trial, search
 
 

@@ -15,11 +15,9 @@ from stream_rnn.sample import F32
 from stream_rnn.training.checkpoint import Keeper, about_fit
 from stream_rnn.training.finish import finished
 from stream_rnn.training.interval import calibrated
-from stream_rnn.training.options import SHARDS, Options, unscaled
-from stream_rnn.training.run import Epoch, Run, State, initial_weights
+from stream_rnn.training.options import Options, unscaled
+from stream_rnn.training.run import Epoch, Run, State
 from stream_rnn.training.windows import Data, Rows, features, gather, scale
-
-__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights"]
 
 SHOWN = 60  # characters of a list in an error
 

@@ -15,7 +15,9 @@ import numpy as np
 from stream_rnn.errors import ConfigError
 from stream_rnn.recordings.table import Recording
 from stream_rnn.training.checkpoint import about_fit
-from stream_rnn.training.fit import Epoch, Fitted, Options, checked_data, fit
+from stream_rnn.training.fit import Fitted, checked_data, fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 
 SPACE: dict[str, tuple[Any, ...]] = {
     "cell": ("gru", "lstm"),
