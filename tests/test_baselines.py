@@ -153,13 +153,14 @@ def test_rows_without_every_target_are_left_out() -> None:
 
 
 @decoders
-def test_missing_targets_and_horizon_are_fitted(decoder: Decoder) -> None:
+@pytest.mark.parametrize("horizon", [7, -7])
+def test_missing_targets_and_horizon_are_fitted(decoder: Decoder, horizon: int) -> None:
     y = CORTEX.y.copy()
     y[500:700] = np.nan
-    options = msgspec.structs.replace(QUICK, horizon=7)
+    options = msgspec.convert({**msgspec.to_builtins(QUICK), "horizon": horizon}, Options)
     model = FITS[decoder]([msgspec.structs.replace(CORTEX, y=y)], options).model
     assert np.isfinite(model.weights).all()
-    assert model.card.horizon == 7
+    assert model.card.horizon == horizon
 
 
 @decoders

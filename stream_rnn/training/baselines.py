@@ -18,7 +18,7 @@ from stream_rnn.kernels import network
 from stream_rnn.kernels.engine import make_engine
 from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Model, Provenance, join_weights
+from stream_rnn.model.model import Horizon, Model, Provenance, join_weights
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
@@ -58,7 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bins_ms: Counting intervals to choose from, rounded to whole samples.
         history_s: How far back a Wiener filter may look.
         validation: Share of the training rows, the last ones, that only choose.
-        horizon: Samples between the last one seen and the one whose target is predicted.
+        horizon: Samples between the last one seen and the one whose target is predicted; below 0 it is past.
         missing: Policy for missing features, kept in the model.
         statistics: What is computed of each channel over a bin.
         logarithm: Whether the natural logarithm of each is taken.
@@ -69,7 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     bins_ms: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (20.0, 50.0, 100.0, 200.0)
     history_s: Positive = 1.2
     validation: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.15
-    horizon: Annotated[int, msgspec.Meta(ge=0)] = 0
+    horizon: Horizon = 0
     missing: Missing = "hold"
     statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1)] = ("sum",)
     logarithm: bool = False
