@@ -248,6 +248,16 @@ def test_recording_without_targets_to_choose_by_is_refused() -> None:
         fit_wiener([msgspec.structs.replace(CORTEX, y=y)], QUICK)
 
 
+@decoders
+def test_mean_stands_in_for_no_feature_that_is_no_sum(decoder: Decoder) -> None:
+    options = msgspec.structs.replace(QUICK, missing="mean", logarithm=True)
+    with pytest.raises(
+        ConfigError,
+        match=r"^missing: expected hold, zero or fail where features are no sums of samples, got mean$",
+    ):
+        FITS[decoder]([CORTEX], options)
+
+
 def test_too_few_rows_for_a_system_are_refused() -> None:
     few = np.ones((6, 5), dtype=np.float32)
     with pytest.raises(

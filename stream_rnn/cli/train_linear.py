@@ -21,6 +21,7 @@ def fit_linear(args: argparse.Namespace, recordings: list[Recording], options: O
 
     Raises:
         RecordingError: The recordings do not fit together, or have too few rows.
+        ConfigError: A policy for missing features that needs what these do not tell.
     """
     taken = {name: getattr(options, name) for name in (*FEATURES, "validation", "horizon")}
     told = baselines.Options(**taken)

@@ -126,6 +126,7 @@ def fit_wiener(recordings: list[Recording], options: Options) -> Baseline:
 
     Raises:
         RecordingError: The recordings do not fit together, or have too few rows.
+        ConfigError: A policy for missing features that needs what these do not tell.
     """
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
     tried = []
@@ -177,6 +178,7 @@ def fit_kalman(recordings: list[Recording], options: Options) -> Baseline:
 
     Raises:
         RecordingError: The recordings do not fit together.
+        ConfigError: A policy for missing features that needs what these do not tell.
         StreamRnnError: They have too few rows, or the filter does not settle.
     """
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz

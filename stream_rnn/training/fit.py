@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_rnn.errors import ConfigError, RecordingError
+from stream_rnn.errors import RecordingError
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.model import Model, Provenance
 from stream_rnn.preprocess import Preprocess
@@ -148,10 +148,6 @@ def _anew(first: Recording, data: Data, options: Options) -> Base:
     Raises:
         ConfigError: A policy that needs what these features do not tell.
     """
-    if options.missing == "mean" and (options.logarithm or options.statistics[0] != "sum"):
-        raise ConfigError(
-            "missing: expected hold, zero or fail where features are no sums of samples, got mean"
-        )
     preprocess = scale(data, unscaled(first, options.bin_ms, options))
     architecture = Architecture(
         inputs=preprocess.inputs,

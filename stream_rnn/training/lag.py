@@ -41,6 +41,7 @@ def choose_lag(recordings: list[Recording], options: Options) -> Lag:
 
     Raises:
         RecordingError: The recordings do not fit together, or no lag leaves rows to fit and to score.
+        ConfigError: A policy for missing features that needs what these do not tell.
     """
     first = recordings[0]
     data = gather(recordings, 0, options.validation)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from stream_rnn.errors import ConfigError
 from stream_rnn.features import Statistic
 from stream_rnn.model.architecture import CellName, Readout
 from stream_rnn.model.model import Horizon
@@ -103,7 +104,14 @@ def unscaled(recording: Recording, bin_ms: float, options: Described) -> Preproc
         recording: Of the channels and the rate.
         bin_ms: Counting interval, rounded to whole samples.
         options: What is computed.
+
+    Raises:
+        ConfigError: A policy that needs what these features do not tell.
     """
+    if options.missing == "mean" and (options.logarithm or options.statistics[0] != "sum"):
+        raise ConfigError(
+            "missing: expected hold, zero or fail where features are no sums of samples, got mean"
+        )
     return Preprocess.unscaled(
         recording.x.shape[1],
         max(1, round(bin_ms * recording.rate_hz / 1000)),
