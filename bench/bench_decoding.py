@@ -21,7 +21,9 @@ from stream_rnn.training import baselines
 from stream_rnn.training.defaults import choices
 from stream_rnn.training.evaluate import decode, merge, score
 from stream_rnn.training.finetune import tune_each, tuning_options
-from stream_rnn.training.fit import Epoch, Options, fit
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "decoding.md"

@@ -20,8 +20,9 @@ from bench.timing import Calls, percentiles, take_turns
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.sample import F32
 from stream_rnn.training.adam import Adam
-from stream_rnn.training.fit import SHARDS, initial_weights
 from stream_rnn.training.gradient import NO_DROPOUT, Backpropagation
+from stream_rnn.training.options import SHARDS
+from stream_rnn.training.run import initial_weights
 
 UNITS, LAYERS, STEPS, BATCH = 50, 3, 100, 32
 RATE = 1e-3

@@ -5,7 +5,8 @@ import numpy as np
 
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.training.balance import MOST, rarity
-from stream_rnn.training.fit import Options, fit
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
 from stream_rnn.training.windows import Windows
 from tests.test_fit import ignore
 

@@ -153,13 +153,14 @@ def test_rows_without_every_target_are_left_out() -> None:
 
 
 @decoders
-def test_missing_targets_and_horizon_are_fitted(decoder: Decoder) -> None:
+@pytest.mark.parametrize("horizon", [7, -7])
+def test_missing_targets_and_horizon_are_fitted(decoder: Decoder, horizon: int) -> None:
     y = CORTEX.y.copy()
     y[500:700] = np.nan
-    options = msgspec.structs.replace(QUICK, horizon=7)
+    options = msgspec.convert({**msgspec.to_builtins(QUICK), "horizon": horizon}, Options)
     model = FITS[decoder]([msgspec.structs.replace(CORTEX, y=y)], options).model
     assert np.isfinite(model.weights).all()
-    assert model.card.horizon == 7
+    assert model.card.horizon == horizon
 
 
 @decoders
@@ -245,6 +246,16 @@ def test_recording_without_targets_to_choose_by_is_refused() -> None:
     y[2000:] = np.nan
     with pytest.raises(RecordingError, match=r"^recording sim.*: expected targets to choose by, got none$"):
         fit_wiener([msgspec.structs.replace(CORTEX, y=y)], QUICK)
+
+
+@decoders
+def test_mean_stands_in_for_no_feature_that_is_no_sum(decoder: Decoder) -> None:
+    options = msgspec.structs.replace(QUICK, missing="mean", logarithm=True)
+    with pytest.raises(
+        ConfigError,
+        match=r"^missing: expected hold, zero or fail where features are no sums of samples, got mean$",
+    ):
+        FITS[decoder]([CORTEX], options)
 
 
 def test_too_few_rows_for_a_system_are_refused() -> None:

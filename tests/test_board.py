@@ -8,7 +8,7 @@ from rich.console import Console
 from stream_rnn.cli.board import HISTORY, Board, RunningR2, StreamBoard, percentiles
 from stream_rnn.cli.view import line, plot, screen
 from stream_rnn.sample import F32, Flag, Prediction
-from stream_rnn.training.fit import r2
+from stream_rnn.training.r2 import r2
 from stream_rnn.wire import CODECS
 
 JSON = CODECS["json"]

@@ -16,7 +16,9 @@ from stream_rnn.model.file import load_model
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, write_table
 from stream_rnn.training.checkpoint import Keeper, read_checkpoint
-from stream_rnn.training.fit import Epoch, Fitted, Options, fit
+from stream_rnn.training.fit import Fitted, fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 from tests.test_fit import ignore
 
 CORTEX = simulate(30, 12, seed=3)

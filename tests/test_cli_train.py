@@ -223,6 +223,28 @@ def test_linear_decoder_is_fitted_and_tells_what_it_chose(
     assert decoder in out
 
 
+def test_linear_decoder_tells_its_features_and_takes_lag_and_bin(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recording, output = read_table(cortex), str(tmp_path / "m")
+    lead = msgspec.structs.replace(recording, y=shifted(recording.y, 25))
+    write_table(lead, tmp_path / "lead.npz")
+    arguments = ("train", str(tmp_path / "lead.npz"), "-o", output, "--decoder", "wiener")
+    _, out, err = said(capsys, *arguments, "--lag", "auto", "--bin-ms", "60", "--json")
+    report = json.loads(out)
+    lag = report["lag"]["samples"]
+    assert -35 <= lag <= -15
+    assert report["chosen"]["bin_ms"] == 60
+    card = load_model(Path(output)).card
+    assert (card.horizon, card.bin) == (lag, 6)
+    assert f"{lag}: {report['lag']['validation_r2'][str(lag)]:.4f}" in card.provenance["lag_validation_r2"]  # type: ignore[operator]
+    features, prior, told_lag, rest = err.split("\n")
+    assert features == "--logarithm no: samples are counts: summed over a bin"
+    assert prior == "--prior-s 0: one recording"
+    assert told_lag.startswith(f"lag {lag} samples ({10 * lag} ms); ")
+    assert not rest
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -233,6 +255,32 @@ def test_linear_decoder_is_fitted_and_tells_what_it_chose(
             2,
             "stream-rnn: /nowhere/m: expected a place to write the model, got No such file",
         ),
+        (
+            ("--decoder", "wiener", "--units", "9"),
+            2,
+            "stream-rnn: --units: expected none beside --decoder wiener, got 9\n",
+        ),
+        (
+            ("--decoder", "kalman", "--balance"),
+            2,
+            "stream-rnn: --balance: expected none beside --decoder kalman, got yes\n",
+        ),
+        (
+            ("--decoder", "kalman", "--seed", "0"),
+            2,
+            "stream-rnn: --seed: expected none beside --decoder kalman, got 0\n",
+        ),
+        (
+            ("--decoder", "wiener", "--search", "2"),
+            2,
+            "stream-rnn: --decoder: expected no --search beside it, got both\n",
+        ),
+        (
+            ("--search", "2", "--resume"),
+            2,
+            "stream-rnn: --search: expected no --resume beside it, got both\n",
+        ),
+        (("--search", "-1"), 2, "stream-rnn: --search: expected trials, 0 or more, got -1\n"),
         (("--lag", "x"), 2, "stream-rnn: --lag: expected auto or a whole number of samples, got 'x'\n"),
         (("--lag", "3", "--horizon", "3"), 2, "stream-rnn: --lag: expected no --horizon beside it"),
         (("--resume",), 2, "stream-rnn: unused.safetensors.checkpoint: expected a checkpoint to go on from"),

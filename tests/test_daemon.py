@@ -1,43 +1,24 @@
 """The daemon over the transport in memory: what goes out for what comes in."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import functools
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
-from stream_rnn.config.load import load_config
-from stream_rnn.daemon.daemon import Daemon
-from stream_rnn.daemon.sources import Source
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.wire import CODECS, WireName
+from tests.serving import serving_in_memory
 from tests.small import small_model
 
 MODEL = small_model()
 XS: F32 = np.random.default_rng(2).poisson(2, (40, 5)).astype(np.float32)
 BASE = "stream_rnn/decoder"
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    wire: WireName = "json", *, reply: bool = False, **sections: dict[str, Any]
-) -> AsyncIterator[tuple[Daemon, MemoryTransport]]:
-    flags = {"model": {"path": "unused"}, "mqtt": {}, **sections}
-    daemon = Daemon(load_config(None, {}, flags), Predictor(MODEL), lambda *_: None)
-    transport = MemoryTransport(on_connect=daemon.births)
-    daemon.add("memory", Source(transport, wire, None if reply else transport))
-    task = asyncio.create_task(daemon.run(), name="daemon")
-    await transport.ready()
-    try:
-        yield daemon, transport
-    finally:
-        daemon.stop()
-        await task
+serving = functools.partial(serving_in_memory, MODEL)
 
 
 def json(x: F32, seq: int | None = None, **fields: object) -> bytes:

@@ -8,7 +8,7 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, recording_of
 from stream_rnn.sample import F32
 from stream_rnn.training.defaults import choices, half_time_s, skewness
-from stream_rnn.training.fit import Options
+from stream_rnn.training.options import Options
 
 RNG = np.random.default_rng(0)
 

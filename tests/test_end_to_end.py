@@ -23,7 +23,8 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import read_table, write_table
 from stream_rnn.sample import F32, Prediction, Sample
 from stream_rnn.training.evaluate import decode, score
-from stream_rnn.training.fit import Options, fit
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
 from stream_rnn.transports.cut import CUTTERS
 from stream_rnn.wire import CODECS
 from tests.broker import Mosquitto, free_port, needs_mosquitto, running_mosquitto

@@ -15,7 +15,9 @@ from stream_rnn.recordings.table import Recording
 from stream_rnn.training.checkpoint import Keeper
 from stream_rnn.training.evaluate import decode, score
 from stream_rnn.training.finetune import each_recording, tune_each, tuning_options
-from stream_rnn.training.fit import Epoch, Options, fit
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 from tests.test_fit import ignore
 
 CORTEX = simulate(120, 16, seed=3)

@@ -15,7 +15,9 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, read_table
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import decode, score
-from stream_rnn.training.fit import Epoch, Options, fit, r2
+from stream_rnn.training.fit import fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 
 CORTEX = simulate(60, 24, seed=3)
 QUICK = Options(seed=5, units=16, epochs=3, dropout=0.2)
@@ -186,12 +188,6 @@ def test_loss_that_is_no_number_stops_with_one_line() -> None:
     wild = msgspec.structs.replace(QUICK, learning_rate=1e30, cell="elman")
     with pytest.raises(StreamRnnError, match=r"^training: epoch 1: expected a finite loss, got "):
         fit([CORTEX], wild, ignore)
-
-
-def test_r2_is_one_for_the_truth_zero_for_its_mean_and_nan_for_a_constant() -> None:
-    truth = np.array([[1, 5], [2, 5], [np.nan, 5], [3, 5]], dtype=np.float32)
-    np.testing.assert_array_equal(r2(truth, truth), [1, np.nan])
-    np.testing.assert_array_equal(r2(truth, np.full_like(truth, 2.0)), [0, np.nan])
 
 
 @pytest.mark.data

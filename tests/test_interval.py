@@ -9,13 +9,18 @@ from hypothesis import strategies as st
 from stream_rnn.errors import ModelError
 from stream_rnn.interval import LEAST, PACE, QUANTILES, Adapted, Interval, margins, quantiles
 from stream_rnn.predictor import Predictor
+from stream_rnn.recordings.simulated import simulate
+from stream_rnn.recordings.table import last_fifth
 from stream_rnn.sample import F32, Prediction, Rows, Sample, Steps
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
 from stream_rnn.session.shared import Shared
 from stream_rnn.session.table import Sessions
 from stream_rnn.training.evaluate import Decoded
+from stream_rnn.training.fit import fit
 from stream_rnn.training.interval import bounds_of, measure
+from stream_rnn.training.options import Options
+from stream_rnn.training.windows import gather
 from tests.small import calibrated, small_model
 
 MODEL = calibrated(small_model())
@@ -58,6 +63,21 @@ def test_calibrated_interval_covers_exchangeable_residuals_as_often_as_it_says(c
     inside = float(((low <= fresh) & (fresh <= high)).mean())
     deviation = (coverage * (1 - coverage) * (1 / 4000 + 1 / 20_000)) ** 0.5
     assert coverage - 4 * deviation <= inside <= coverage + 4 * deviation + 2 / QUANTILES
+
+
+@pytest.mark.parametrize("prior_s", [0.0, 2.0])
+def test_model_keeps_the_residuals_of_whole_streams(prior_s: float) -> None:
+    cortex = simulate(30, 5, seed=4)
+    number = (np.arange(len(cortex.x)) >= 1600).astype(np.int32)
+    rising = cortex.x + np.arange(len(cortex.x), dtype=np.float32)[:, None] / 500
+    two = msgspec.structs.replace(
+        cortex, x=rising, recording=number, recording_names=("a", "b"), is_test=last_fifth(number)
+    )
+    options = Options(seed=1, units=4, layers=1, epochs=1, window_s=0.5, prior_s=prior_s)
+    model = fit([two], options, lambda _: None).model
+    predictor, data = Predictor(model), gather([two], 0, options.validation)
+    ys = np.concatenate([predictor.run(data.x[s.start : s.stop], stream=s.name) for s in data.spans])
+    np.testing.assert_array_equal(model.residuals, quantiles((data.y - ys)[data.validation]))
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(QUANTILES, 3000))

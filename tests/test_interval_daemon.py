@@ -1,11 +1,10 @@
 """Intervals of a running daemon: what goes out, what the truth changes, and nothing without them."""
 
 import asyncio
-import contextlib
 import functools
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +26,16 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import read_table, write_table
 from stream_rnn.sample import F32, Prediction, Sample
 from stream_rnn.training.evaluate import Decoded, decode
-from stream_rnn.training.fit import Options, fit
+from stream_rnn.training.fit import fit
 from stream_rnn.training.interval import bounds_of, measure
+from stream_rnn.training.options import Options
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.wire import CODECS, WireName
 from tests.broker import free_port, needs_mosquitto, running_mosquitto
+from tests.serving import serving_in_memory
 from tests.small import calibrated, running_daemon, saved_model, small_model
 
 MODEL = calibrated(small_model())
@@ -42,26 +43,7 @@ XS: F32 = np.random.default_rng(2).poisson(2, (40, 5)).astype(np.float32)
 TRUTH: F32 = np.random.default_rng(3).normal(0, 1, (40, 2)).astype(np.float32)
 TOPIC = "sensors/{stream}/truth"
 TOLD = {"coverage": 0.8, "truth": TOPIC}
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    wire: WireName = "json", interval: dict[str, Any] | None = None, **sections: dict[str, Any]
-) -> AsyncIterator[tuple[Daemon, MemoryTransport]]:
-    flags = {"model": {"path": "unused"}, "mqtt": {}, **sections}
-    if interval is not None:
-        flags["interval"] = interval
-    daemon = Daemon(load_config(None, {}, flags), Predictor(MODEL), lambda *_: None)
-    daemon.pipeline.notes.recorder = daemon._new_recorder(again=False)
-    transport = MemoryTransport(on_connect=daemon.births)
-    daemon.add("memory", Source(transport, wire, transport))
-    task = asyncio.create_task(daemon.run(), name="daemon")
-    await transport.ready()
-    try:
-        yield daemon, transport
-    finally:
-        daemon.stop()
-        await task
+serving = functools.partial(serving_in_memory, MODEL)
 
 
 def samples(wire: WireName, first: int, end: int) -> list[bytes]:
@@ -90,7 +72,7 @@ def bounds(got: list[Prediction]) -> list[bytes]:
 @pytest.mark.parametrize("wire", ["json", "msgpack", "frame"])
 @pytest.mark.parametrize("together", [1, 10])
 async def test_predictions_carry_the_intervals_of_the_model(wire: WireName, together: int) -> None:
-    async with serving(wire, {"coverage": 0.8}) as (_, transport):
+    async with serving(wire, interval={"coverage": 0.8}) as (_, transport):
         for first in range(0, 40, together):
             transport.feed("a", *samples(wire, first, first + together))
         assert bounds(predictions(transport, wire)) == expected(delay=100)
@@ -98,7 +80,7 @@ async def test_predictions_carry_the_intervals_of_the_model(wire: WireName, toge
 
 @pytest.mark.parametrize("wire", ["json", "msgpack", "frame"])
 async def test_truth_moves_intervals_as_offline_bit_for_bit(wire: WireName) -> None:
-    async with serving(wire, TOLD) as (daemon, transport):
+    async with serving(wire, interval=TOLD) as (daemon, transport):
         for i in range(40):
             if i >= 3:
                 tell(transport, i - 3, *TRUTH[i - 3].tolist())
@@ -118,7 +100,7 @@ async def test_truth_among_the_samples_of_one_read_keeps_its_place() -> None:
                 (TOPIC.replace("{stream}", "a"), json.dumps({"seq": i - 3, "y": TRUTH[i - 3].tolist()}))
             )
         reads.append(("sensors/a/samples", json.dumps({"seq": i, "x": XS[i].tolist()})))
-    async with serving("json", TOLD) as (_, transport):
+    async with serving("json", interval=TOLD) as (_, transport):
         delivered = transport._deliver
         assert delivered is not None
         messages: list[Any] = []
@@ -130,7 +112,7 @@ async def test_truth_among_the_samples_of_one_read_keeps_its_place() -> None:
 
 
 async def test_truth_that_cannot_be_used_is_counted_and_changes_nothing() -> None:
-    async with serving("json", TOLD) as (daemon, transport):
+    async with serving("json", interval=TOLD) as (daemon, transport):
         transport.feed("a", *samples("json", 0, 5))
         tell(transport, 99, 1.0, 1.0)
         tell(transport, 1, 1.0)
@@ -182,14 +164,15 @@ async def test_reload_begins_and_ends_intervals_while_streams_go_on() -> None:
 
 
 async def test_birth_tells_the_coverage() -> None:
-    async with serving("json", TOLD) as (_, transport):
+    async with serving("json", interval=TOLD) as (_, transport):
         info = msgspec.json.decode(transport.retained["stream_rnn/decoder/info"])
     assert info["interval"] == {"coverage": 0.8, "truth": TOPIC}
 
 
 async def test_recording_keeps_intervals_and_still_proves_itself(tmp_path: Path) -> None:
     path = tmp_path / "r.mcap"
-    async with serving("json", TOLD, recording={"path": str(path), "states_every": 5}) as (_, transport):
+    recording = {"path": str(path), "states_every": 5}
+    async with serving("json", interval=TOLD, recording=recording) as (_, transport):
         for i in range(40):
             transport.feed("a", *samples("json", i, i + 1))
             tell(transport, i, *TRUTH[i].tolist())

@@ -7,8 +7,8 @@ import pytest
 from stream_rnn.errors import RecordingError
 from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording
-from stream_rnn.training.fit import Options
 from stream_rnn.training.lag import choose_lag
+from stream_rnn.training.options import Options
 from stream_rnn.training.windows import shifted
 
 CORTEX = simulate(60, 24, seed=3)

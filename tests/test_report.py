@@ -12,14 +12,14 @@ from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.model import Card, Channel, Model, join_weights, split_weights
 from stream_rnn.predictor import Predictor, with_golden
 from stream_rnn.recordings.simulated import simulate
-from stream_rnn.recordings.table import Recording, Span
+from stream_rnn.recordings.table import Recording, Span, last_fifth
 from stream_rnn.report.ablation import ablate
-from stream_rnn.report.errors_by import by_recording, is_planar_velocity, lags, profiles, r2_of
+from stream_rnn.report.errors_by import by_recording, is_planar_velocity, lags, profiles
 from stream_rnn.report.findings import find, history_of, network_name
 from stream_rnn.report.paths import paths_of
 from stream_rnn.report.pieces import F64, line, pieces_of, seconds_of, typical
 from stream_rnn.sample import F32
-from stream_rnn.training.evaluate import Decoded, decode
+from stream_rnn.training.evaluate import Decoded, decode, score
 from tests.small import small_model
 
 RATE_HZ = 100.0
@@ -78,9 +78,7 @@ def relayed(rows: int = 600, inputs: int = 4, informative: int = 2) -> tuple[Pre
         y_names=("level",), y_units=("",),
     )  # fmt: skip
     predictor.reset()
-    y = recording.y.copy()
-    y[rows // 2 :] = predictor.run(x[rows // 2 :])  # the test rows are decoded from a fresh state
-    return predictor, msgspec.structs.replace(recording, y=y)
+    return predictor, recording
 
 
 @pytest.mark.parametrize("late", [-7, 0, 12])
@@ -97,12 +95,6 @@ def test_lag_compares_nothing_across_the_border_of_two_pieces() -> None:
     decoded, _ = made(truth, truth)
     told = lags(decoded, [Span("a", 0, 200), Span("b", 200, 400)], RATE_HZ)
     assert told.rows == 400 - 2 * 2 * 30
-
-
-def test_r2_leaves_out_rows_that_are_not_known_and_outputs_that_do_not_vary() -> None:
-    truth = np.array([[0, 1], [1, 1], [2, 1], [np.nan, 1]], dtype=np.float32)
-    predicted = np.array([[0, 1], [2, 1], [2, 1], [9, 1]], dtype=np.float32)
-    np.testing.assert_array_equal(r2_of(truth, predicted), [0.5, np.nan])
 
 
 def test_error_by_direction_is_that_of_a_known_field() -> None:
@@ -188,6 +180,21 @@ def test_ablation_leaves_recording_and_streams_as_they_were() -> None:
     ablate(predictor, recording, decoded, pieces_of(decoded, recording))
     np.testing.assert_array_equal(recording.x, before)
     assert predictor.streams == before_streams
+
+
+def test_input_is_missed_by_as_much_as_streams_lose_that_go_on_without_it() -> None:
+    predictor = Predictor(small_model(bin_samples=4))
+    number = (np.arange(len(CORTEX.x)) >= 1200).astype(np.int32)
+    two = msgspec.structs.replace(
+        CORTEX, recording=number, recording_names=("a", "b"), is_test=last_fifth(number)
+    )
+    decoded, x = decode(predictor, two, "test"), two.x.copy()
+    x[two.is_test, 3] = x[~two.is_test, 3].mean(dtype=np.float64)
+    without = decode(predictor, msgspec.structs.replace(two, x=x), "test")
+    told = ablate(predictor, two, decoded, pieces_of(decoded, two))
+    whole, rest = (score(one, two.y_names).r2 for one in (decoded, without))
+    lost = [whole[name] - rest[name] for name in two.y_names]  # type: ignore[operator]
+    np.testing.assert_allclose(told.drop[3], lost, rtol=1e-6)
 
 
 def test_input_of_other_statistics_is_replaced_by_itself_at_another_time() -> None:

@@ -1,5 +1,6 @@
 """A search tries a bounded number of options, remembers them, and goes on where it was cut off."""
 
+import re
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,10 @@ import pytest
 
 from stream_rnn.errors import ConfigError
 from stream_rnn.recordings.simulated import simulate
-from stream_rnn.training.fit import Epoch, Fitted, Options
+from stream_rnn.recordings.table import Recording
+from stream_rnn.training.fit import Fitted
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 from stream_rnn.training.search import SPACE, Trial, draw, search
 
 CORTEX = simulate(30, 6, seed=3)
@@ -19,9 +23,11 @@ def ignore(epoch: Epoch) -> None:
     """Watch nothing."""
 
 
-def searched(kept: Path, trials: int, options: Options = QUICK) -> tuple[Fitted, list[Trial]]:
+def searched(
+    kept: Path, trials: int, options: Options = QUICK, recording: Recording = CORTEX
+) -> tuple[Fitted, list[Trial]]:
     told: list[Trial] = []
-    fitted = search([CORTEX], options, GIVEN, trials, kept, lambda trial, _: told.append(trial), ignore)
+    fitted = search([recording], options, GIVEN, trials, kept, lambda trial, _: told.append(trial), ignore)
     return fitted, told
 
 
@@ -61,3 +67,17 @@ def test_trials_of_other_options_are_refused(tmp_path: Path) -> None:
     (tmp_path / "damaged").write_bytes(b"{}\n")
     with pytest.raises(ConfigError, match=r"damaged, line 1: expected a trial, got"):
         searched(tmp_path / "damaged", 1)
+
+
+def test_trials_of_other_values_in_recordings_of_one_name_and_shape_are_refused(tmp_path: Path) -> None:
+    searched(tmp_path / "trials", 1)
+    x = CORTEX.x.copy()
+    x[100, 0] += 1
+    with pytest.raises(ConfigError, match=r"trials: expected trials of these data and options, got others"):
+        searched(tmp_path / "trials", 2, recording=msgspec.structs.replace(CORTEX, x=x))
+
+
+def test_a_trial_is_a_short_line(tmp_path: Path) -> None:
+    searched(tmp_path / "trials", 1)
+    line = msgspec.json.decode((tmp_path / "trials").read_bytes())
+    assert re.fullmatch(r"[0-9a-f]{16}", line["data"])

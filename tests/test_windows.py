@@ -16,7 +16,7 @@ from stream_rnn.recordings.simulated import simulate
 from stream_rnn.recordings.table import Recording, Span, recording_of
 from stream_rnn.sample import F32
 from stream_rnn.stepper import FEATURES_AT
-from stream_rnn.training.windows import Windows, features, gather, runs, scale, shifted
+from stream_rnn.training.windows import Windows, features, gather, runs, scale, shifted, warmed
 from tests.small import small_model
 
 
@@ -141,6 +141,12 @@ def test_runs_never_join_two_recordings() -> None:
     rows = np.ones(10, dtype=np.bool_)
     rows[3] = False
     assert runs(rows, [Span("a", 0, 5), Span("b", 5, 10)]) == [(0, 3), (4, 5), (5, 10)]
+
+
+def test_state_is_warmed_by_rows_of_its_own_recording() -> None:
+    rows = np.zeros(20, dtype=np.bool_)
+    rows[6:8] = rows[11:13] = rows[19] = True
+    assert warmed(rows, [Span("a", 0, 10), Span("b", 10, 20)], 4) == [(2, 6, 8), (10, 11, 13), (15, 19, 20)]
 
 
 @given(rows=st.integers(1, 12), horizon=st.integers(-15, 15))

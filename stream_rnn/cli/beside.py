@@ -39,7 +39,7 @@ def decoders_beside(recording: Recording, card: Card, rows: Choice) -> dict[str,
         missing=card.missing,
         statistics=card.statistics,
         logarithm=card.logarithm,
-        prior=card.prior,
+        prior_s=card.prior / card.rate_hz,
     )
     names = tuple(output.name for output in card.outputs)
     found: dict[str, Beside] = {}

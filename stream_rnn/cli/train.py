@@ -11,18 +11,40 @@ from rich.console import Console
 
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.cli.train_each import run_each
-from stream_rnn.cli.train_options import choices_of, configure_options, flag_of, options_of, shown
+from stream_rnn.cli.train_linear import fit_linear
+from stream_rnn.cli.train_options import (
+    FEATURES,
+    LINEAR,
+    check_linear,
+    choices_of,
+    configure_options,
+    flag_of,
+    options_of,
+    shown,
+)
 from stream_rnn.cli.train_progress import fit_progress
-from stream_rnn.cli.train_tell import check_writable, kept, scored, show
+from stream_rnn.cli.train_tell import Made, check_writable, kept, scored, show, tell_choices, tell_lag
 from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model, save_model
-from stream_rnn.model.model import Provenance
+from stream_rnn.model.model import Model
 from stream_rnn.recordings.table import Recording
 from stream_rnn.training import baselines
 from stream_rnn.training.checkpoint import Keeper
-from stream_rnn.training.fit import Fitted, Options, fit
-from stream_rnn.training.lag import Lag, choose_lag
+from stream_rnn.training.fit import Fitted, fit
+from stream_rnn.training.lag import choose_lag
+from stream_rnn.training.options import Options
 from stream_rnn.training.search import SPACE, Trial, search
+
+APART = (
+    ("--decoder", "--fine-tune"),
+    ("--decoder", "--resume"),
+    ("--decoder", "--search"),
+    ("--search", "--fine-tune"),
+    ("--search", "--resume"),
+    ("--each", "--resume"),
+    ("--lag", "--horizon"),
+)
+"""Options that do not go together."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -53,8 +75,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--decoder",
         choices=("network", *baselines.FITS),
         default="network",
-        help="what to fit; the linear ones, wiener and kalman, take --validation, --horizon and --missing, "
-        "and choose all else by validation (network)",
+        help="what to fit; wiener and kalman are linear: of a network's options they take --lag, "
+        f"{', '.join(map(flag_of, LINEAR))}, and choose the rest by validation R2 (network)",
     )
     parser.add_argument(
         "--search",
@@ -81,43 +103,33 @@ def run(args: argparse.Namespace) -> int:
     chosen = choices_of(args, recordings) if parent is None else []
     options = options_of(args, parent, keeper, chosen)
     check_writable(args.output)
-    if args.decoder != "network":
-        return _run_linear(args, recordings, options)
-    for choice in chosen:
-        print(f"{flag_of(choice.name)} {shown(choice.value)}: {choice.reason}", file=sys.stderr)
+    linear = args.decoder != "network"
+    tell_choices(choice for choice in chosen if not linear or choice.name in FEATURES)
     lag = choose_lag(recordings, options) if args.lag == "auto" else None
     if lag is not None:
-        _tell_lag(lag, recordings[0].rate_hz)
+        tell_lag(lag, recordings[0].rate_hz)
         options = msgspec.structs.replace(options, horizon=lag.rows)
     began = time.monotonic()
-    if args.search:
-        fitted = _searched(args, recordings, options)
+    if linear:
+        made = fit_linear(args, recordings, options)
     else:
-        with fit_progress(Console(stderr=True)) as progress:
-            fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
+        made = _fit_network(args, recordings, options, parent, keeper)
     seconds = round(time.monotonic() - began, 2)
-    scores = scored(fitted.model, recordings)
-    lags: Provenance = (
-        {} if lag is None else {"lag_validation_r2": [f"{n}: {r2:.4f}" for n, r2 in lag.scores.items()]}
-    )
-    model = kept(fitted.model, scores, lags)
+    scores = scored(made.model, recordings)
+    model = kept(made.model, scores, lag)
     save_model(model, args.output)
-    keeper.remove()
+    if not linear:
+        keeper.remove()
     report: dict[str, Any] = {
         "model": str(args.output),
         "hash": model.hash,
         "decoder": args.decoder,
-        "seed": options.seed,
         "test": scores,
-        "validation": {"r2_mean": fitted.history[-1].best_r2},
+        **made.facts,
         "seconds": seconds,
-        "epochs": len(fitted.history),
-        "best_epoch": fitted.best_epoch,
-        **({} if parent is None else {"fine_tuned_from": parent.hash}),
         **({} if lag is None else {"lag": {"samples": lag.rows, "validation_r2": lag.scores}}),
     }
-    how = f"best epoch {fitted.best_epoch} of {len(fitted.history)}, seed {options.seed}"
-    show(args, report, scores, recordings, how)
+    show(args, report, scores, recordings, made.how)
     return 0
 
 
@@ -127,50 +139,48 @@ def _check(args: argparse.Namespace) -> None:
     Raises:
         ConfigError: An option that does not go with another.
     """
-    if args.each is not None and (args.fine_tune is None or args.resume):
-        what = "--fine-tune" if args.fine_tune is None else "no --resume"
-        raise ConfigError(
-            f"--each: expected {what} beside it, got {'none' if args.fine_tune is None else 'it'}"
-        )
+    told = {
+        "--decoder": args.decoder != "network",
+        "--each": args.each is not None,
+        "--fine-tune": args.fine_tune is not None,
+        "--horizon": args.horizon is not None,
+        "--lag": args.lag is not None,
+        "--resume": args.resume,
+        "--search": args.search != 0,
+    }
+    for flag, other in APART:
+        if told[flag] and told[other]:
+            raise ConfigError(f"{flag}: expected no {other} beside it, got both")
+    if told["--each"] and not told["--fine-tune"]:
+        raise ConfigError("--each: expected --fine-tune beside it, got none")
     if args.search < 0:
         raise ConfigError(f"--search: expected trials, 0 or more, got {args.search}")
-    others = {"--fine-tune": args.fine_tune is not None, "--resume": args.resume}
-    whole = {"--decoder": args.decoder != "network", "--search": args.search > 0}
-    for flag, told in whole.items():
-        for other, too in (others | (whole if flag == "--decoder" else {})).items():
-            if told and too and other != flag:
-                raise ConfigError(f"{flag}: expected no {other} beside it, got both")
+    if told["--decoder"]:
+        check_linear(args)
 
 
-def _run_linear(args: argparse.Namespace, recordings: list[Recording], options: Options) -> int:
-    """Fit a linear decoder, write, measure, report."""
-    began = time.monotonic()
-    fitted = baselines.FITS[args.decoder](
-        recordings,
-        baselines.Options(
-            validation=options.validation,
-            horizon=options.horizon,
-            missing=options.missing,
-            statistics=options.statistics,
-            logarithm=options.logarithm,
-            prior=round(options.prior_s * recordings[0].rate_hz),
-        ),
-    )
-    seconds = round(time.monotonic() - began, 2)
-    scores = scored(fitted.model, recordings)
-    model = kept(fitted.model, scores, {})
-    save_model(model, args.output)
-    report: dict[str, Any] = {
-        "model": str(args.output),
-        "hash": model.hash,
-        "decoder": args.decoder,
-        "test": scores,
-        "validation": {"r2_mean": fitted.choice.validation_r2},
-        "chosen": fitted.choice.settings,
-        "seconds": seconds,
+def _fit_network(
+    args: argparse.Namespace,
+    recordings: list[Recording],
+    options: Options,
+    parent: Model | None,
+    keeper: Keeper,
+) -> Made:
+    """Fit a network, a bar on a terminal meanwhile."""
+    if args.search:
+        fitted = _searched(args, recordings, options)
+    else:
+        with fit_progress(Console(stderr=True)) as progress:
+            fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
+    epochs = len(fitted.history)
+    facts = {
+        "validation": {"r2_mean": fitted.history[-1].best_r2},
+        "seed": options.seed,
+        "epochs": epochs,
+        "best_epoch": fitted.best_epoch,
+        **({} if parent is None else {"fine_tuned_from": parent.hash}),
     }
-    show(args, report, scores, recordings, f"{args.decoder}, {fitted.choice}")
-    return 0
+    return Made(fitted.model, facts, f"best epoch {fitted.best_epoch} of {epochs}, seed {options.seed}")
 
 
 def _searched(args: argparse.Namespace, recordings: list[Recording], options: Options) -> Fitted:
@@ -190,14 +200,3 @@ def _searched(args: argparse.Namespace, recordings: list[Recording], options: Op
 
     with fit_progress(Console(stderr=True)) as progress:
         return search(recordings, options, told, args.search, kept_at, tell, progress)
-
-
-def _tell_lag(lag: Lag, rate_hz: float) -> None:
-    tried = sorted(lag.scores)
-    shown = [rows for rows in tried if rows in {tried[0], 0, lag.rows, tried[-1]} or rows % 5 == 0]
-    scores = ", ".join(f"{rows}: {lag.scores[rows]:.3f}" for rows in shown)
-    print(
-        f"lag {lag.rows} samples ({1000 * lag.rows / rate_hz:g} ms); "
-        f"validation R2 of a straight line by lag: {scores}",
-        file=sys.stderr,
-    )

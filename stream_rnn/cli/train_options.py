@@ -26,6 +26,9 @@ CHOICES = {
 }
 CHOSEN = ("bin_ms", "window_s", "epochs", "logarithm", "prior_s", "statistics")
 """Chosen from the training rows unless told."""
+FEATURES = ("missing", "statistics", "logarithm", "prior_s")
+LINEAR = ("bin_ms", *FEATURES, "validation", "horizon")
+"""What a linear decoder may be told; all else is a network's."""
 HELP = {
     "cell": "recurrent cell",
     "layers": "recurrent layers",
@@ -99,11 +102,8 @@ def options_of(
         told["logarithm"] = told["logarithm"] == "yes"
     if "statistics" in told:
         told["statistics"] = tuple(told["statistics"].split(","))
-    if args.lag is not None:
-        if "horizon" in told:
-            raise ConfigError("--lag: expected no --horizon beside it: both say how far the target is ahead")
-        if args.lag != "auto":
-            told["horizon"] = _lag(args.lag)
+    if args.lag not in {None, "auto"}:
+        told["horizon"] = _lag(args.lag)
     seed = args.seed
     if seed is None:
         resumed = keeper is not None and keeper.resume
@@ -121,6 +121,20 @@ def options_of(
         raise ConfigError(
             f"{flag_of(name)}: {message[0].lower()}{message[1:]}, got {shown(told.get(name, seed))}"
         ) from None
+
+
+def check_linear(args: argparse.Namespace) -> None:
+    """Refuse what only a network is told.
+
+    Raises:
+        ConfigError: Such an option.
+    """
+    for name in ("seed", *HELP):
+        value = getattr(args, name)
+        if name not in LINEAR and value is not None:
+            raise ConfigError(
+                f"{flag_of(name)}: expected none beside --decoder {args.decoder}, got {shown(value)}"
+            )
 
 
 def flag_of(name: str) -> str:

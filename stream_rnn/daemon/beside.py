@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from stream_rnn.environment import usable_cores
+from stream_rnn.kernels._cache import kept
 from stream_rnn.model.file import load_model
 from stream_rnn.predictor import compile_many, compile_one
 from stream_rnn.stepper import advance_many
@@ -27,7 +27,7 @@ def compile_beside(path: Path, *, sparse: bool) -> None:
     Raises:
         ModelError: The file is no model's.
     """
-    if usable_cores() > 1 and _nothing_kept(advance_many):
+    if usable_cores() > 1 and kept(advance_many) is False:
         model = load_model(path)
         with _second_process(path):
             compile_one(model, sparse=sparse)
@@ -49,19 +49,6 @@ def _second_process(path: Path) -> Iterator[None]:
         except BaseException:  # told to leave, too
             process.terminate()
             raise
-
-
-def _nothing_kept(kernel: Any) -> bool:  # noqa: ANN401 - numba's dispatcher has no type
-    """Whether numba's cache holds no version of a kernel as new as its file; False where there is no cache.
-
-    Whether one of them fits, numba tells only when it loads it: where this errs, a start takes longer.
-    """
-    folder = kernel.stats.cache_path if hasattr(kernel, "stats") else None
-    if folder is None:
-        return False
-    written = Path(kernel.py_func.__code__.co_filename).stat().st_mtime
-    found = Path(folder).glob(f"*.{kernel.__name__}-*.nbi")
-    return not any(index.stat().st_mtime >= written for index in found)
 
 
 if __name__ == "__main__":

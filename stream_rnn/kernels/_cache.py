@@ -1,4 +1,4 @@
-"""Machine code of hot kernels on disk, read without what only a compiler needs.
+"""Machine code of kernels on disk, that of hot ones read without what only a compiler needs.
 
 Before numba reads its cache it loads types and functions of everything it can compile: a third of a start.
 Hot kernels call nothing of that when they run, and whatever compiles one loads it anyway.
@@ -47,6 +47,12 @@ class KernelCache(SourceCache):
         rtsys.initialize(target_context)  # it counts allocations, also that there are none
         with self._guard_against_spurious_io_errors():
             return self._load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+
+
+def kept(kernel: object) -> bool | None:
+    """Whether the disk holds a version of a kernel that is fresh; None where nothing can be kept."""
+    cache: Any = getattr(kernel, "_cache", None)
+    return bool(cache._cache_file._load_index()) if isinstance(cache, SourceCache) else None  # type: ignore[no-untyped-call]  # noqa: SLF001
 
 
 def keep(compiled: object, kind: type[SourceCache]) -> None:

@@ -7,10 +7,12 @@ import numpy as np
 
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.table import Recording, Span
-from stream_rnn.report.errors_by import mean_of, r2_of
+from stream_rnn.report.errors_by import mean_of
 from stream_rnn.report.pieces import F64
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded
+from stream_rnn.training.r2 import r2
+from stream_rnn.training.windows import span_start
 
 MOST_ROWS = 20_000
 """Rows that are decoded again for each input: the first ones."""
@@ -45,7 +47,7 @@ def ablate(
     pieces: list[Span],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Ablation:
-    """Decode the scored rows again, once without each input.
+    """Decode the scored rows again, once without each input; before each piece the stream had every input.
 
     Where features are sums of samples, an input is held at its mean in the training rows: the network sees
     nothing unusual. Of other statistics a constant would be a signal that no training row had; there the
@@ -64,16 +66,18 @@ def ablate(
     truth = decoded.truth[rows]
     means = _training_means(recording)
     x = recording.x[decoded.rows]
-    whole = r2_of(truth, _decode(predictor, x, pieces))
+    whole = r2(truth, decoded.y[rows])
+    states = _states(predictor, recording, [int(decoded.rows[piece.start]) for piece in pieces])
     drop = np.empty((x.shape[1], truth.shape[1]))
     for c in range(len(drop)):
         kept = x[:, c].copy()
         for piece in pieces:
             part = slice(piece.start, piece.stop)
             x[part, c] = means[c] if plain else np.roll(kept[part], (piece.stop - piece.start) // 2)
-        drop[c] = whole - r2_of(truth, _decode(predictor, x, pieces))
+        drop[c] = whole - r2(truth, _decode(predictor, x, pieces, states))
         x[:, c] = kept
         progress(c + 1)
+    predictor.reset(STREAM)
     return Ablation(drop, mean_of(drop), "mean" if plain else "time", len(rows))
 
 
@@ -94,11 +98,24 @@ def _training_means(recording: Recording) -> F32:
     return np.nan_to_num(mean_of(recording.x[rows].T.astype(np.float64))).astype(np.float32)
 
 
-def _decode(predictor: Predictor, x: F32, pieces: list[Span]) -> F32:
-    """Each piece from a fresh state."""
+def _states(predictor: Predictor, recording: Recording, firsts: list[int]) -> list[bytes]:
+    """What the stream of a recording remembers before each of these rows, in ascending order."""
+    spans, states, at = recording.spans(), [], -1
+    for first in firsts:
+        start = span_start(first, spans)
+        if start > at:  # of the next recording
+            predictor.reset(STREAM)
+            at = start
+        predictor.run(recording.x[at:first], stream=STREAM)
+        states.append(predictor.state(STREAM))
+        at = first
+    return states
+
+
+def _decode(predictor: Predictor, x: F32, pieces: list[Span], states: list[bytes]) -> F32:
+    """Each piece from its state."""
     parts = []
-    for piece in pieces:
-        predictor.reset(STREAM)
+    for piece, state in zip(pieces, states, strict=True):
+        predictor.restore(state, STREAM)
         parts.append(predictor.run(x[piece.start : piece.stop], stream=STREAM))
-    predictor.reset(STREAM)
     return np.concatenate(parts)

@@ -11,6 +11,7 @@ from stream_rnn.recordings.table import Span
 from stream_rnn.report.pieces import F64
 from stream_rnn.sample import F32, I64
 from stream_rnn.training.evaluate import Decoded
+from stream_rnn.training.r2 import r2
 
 LAG_S = 0.3
 """How far predictions are shifted against the truth, either way."""
@@ -107,18 +108,6 @@ def is_planar_velocity(outputs: tuple[Channel, ...]) -> bool:
     return named or outputs[0].unit.endswith("/s")
 
 
-def r2_of(truth: F32 | F64, predicted: F32 | F64) -> F64:
-    """Coefficient of determination of each output over rows where both are finite, (K,); NaN where none."""
-    y, p = truth.astype(np.float64), predicted.astype(np.float64)
-    known = np.isfinite(y) & np.isfinite(p)
-    counts = np.maximum(known.sum(axis=0), 1)
-    centre = np.where(known, y, 0.0).sum(axis=0) / counts
-    spread = (np.where(known, y - centre, 0.0) ** 2).sum(axis=0)
-    wrong = (np.where(known, y - p, 0.0) ** 2).sum(axis=0)
-    r2: F64 = 1.0 - np.divide(wrong, spread, out=np.full_like(wrong, np.nan), where=spread > 0)
-    return r2
-
-
 def mean_of(values: F64) -> F64:
     """Mean over the last axis of what is finite; NaN where nothing is."""
     known = np.isfinite(values)
@@ -127,9 +116,9 @@ def mean_of(values: F64) -> F64:
     return mean
 
 
-def best_of(r2: F64) -> int:
+def best_of(values: F64) -> int:
     """Index of the greatest, or the middle one where none is known."""
-    return int(np.nanargmax(r2)) if np.isfinite(r2).any() else len(r2) // 2
+    return int(np.nanargmax(values)) if np.isfinite(values).any() else len(values) // 2
 
 
 def best_first(scores: list[RecordingScore]) -> list[RecordingScore]:
@@ -145,8 +134,8 @@ def lags(decoded: Decoded, pieces: list[Span], rate_hz: float) -> Lags:
     inner = [np.arange(piece.start + most, piece.stop - most) for piece in pieces]
     rows = np.concatenate(inner)
     truth = decoded.truth[rows]
-    r2 = np.stack([r2_of(truth, decoded.y[rows + lag]) for lag in samples])
-    return Lags(samples, r2, mean_of(r2), len(rows))
+    each = np.stack([r2(truth, decoded.y[rows + lag]) for lag in samples])
+    return Lags(samples, each, mean_of(each), len(rows))
 
 
 def by_recording(decoded: Decoded, pieces: list[Span]) -> list[RecordingScore]:
@@ -155,7 +144,7 @@ def by_recording(decoded: Decoded, pieces: list[Span]) -> list[RecordingScore]:
     for name in dict.fromkeys(piece.name for piece in pieces):
         rows = np.concatenate([np.arange(p.start, p.stop) for p in pieces if p.name == name])
         truth, y = decoded.truth[rows], decoded.y[rows]
-        found.append(RecordingScore(name, len(rows), r2_of(truth, y), _rmse(truth, y)))
+        found.append(RecordingScore(name, len(rows), r2(truth, y), _rmse(truth, y)))
     return found
 
 

@@ -18,15 +18,16 @@ from stream_rnn.kernels import network
 from stream_rnn.kernels.engine import make_engine
 from stream_rnn.kernels.plan import state_size
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model, join_weights
-from stream_rnn.predictor import with_golden
+from stream_rnn.model.model import Horizon, Model, Provenance, join_weights
 from stream_rnn.preprocess import Missing, Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training import kalman, wiener
-from stream_rnn.training.fit import GOLDEN_ROWS, r2
+from stream_rnn.training.finish import finished
+from stream_rnn.training.options import unscaled
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
-from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale
+from stream_rnn.training.windows import Data, Rows, features, gather, runs, scale, warmed
 
 Decoder: TypeAlias = Literal["wiener", "kalman"]
 Arrays: TypeAlias = tuple[dict[str, F64], dict[str, F64]]
@@ -57,22 +58,22 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         bins_ms: Counting intervals to choose from, rounded to whole samples.
         history_s: How far back a Wiener filter may look.
         validation: Share of the training rows, the last ones, that only choose.
-        horizon: Samples between the last one seen and the one whose target is predicted.
+        horizon: Samples between the last one seen and the one whose target is predicted; below 0 it is past.
         missing: Policy for missing features, kept in the model.
         statistics: What is computed of each channel over a bin.
         logarithm: Whether the natural logarithm of each is taken.
-        prior: As how many samples the training rows count beside a stream's own, by whose mean and deviation
-            each feature is given a second time; 0: it is not.
+        prior_s: As how many seconds the training rows count beside a stream's own, by whose mean and
+            deviation each feature is given a second time; 0: it is not.
     """
 
     bins_ms: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1)] = (20.0, 50.0, 100.0, 200.0)
     history_s: Positive = 1.2
     validation: Annotated[float, msgspec.Meta(gt=0, le=0.5)] = 0.15
-    horizon: Annotated[int, msgspec.Meta(ge=0)] = 0
+    horizon: Horizon = 0
     missing: Missing = "hold"
     statistics: Annotated[tuple[Statistic, ...], msgspec.Meta(min_length=1)] = ("sum",)
     logarithm: bool = False
-    prior: Annotated[int, msgspec.Meta(ge=0)] = 0
+    prior_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
 
 
 class Choice(NamedTuple):
@@ -125,10 +126,11 @@ def fit_wiener(recordings: list[Recording], options: Options) -> Baseline:
 
     Raises:
         RecordingError: The recordings do not fit together, or have too few rows.
+        ConfigError: A policy for missing features that needs what these do not tell.
     """
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
     tried = []
-    for binned in _each_bin(data, options, rate_hz):
+    for binned in _each_bin(recordings[0], data, options):
         choice, w = _best_wiener(binned, options.history_s * rate_hz / binned.bin)
         tried.append((choice, binned, w))
     choice, binned, w = max(tried, key=lambda one: _validation_r2(one[0]))
@@ -176,13 +178,14 @@ def fit_kalman(recordings: list[Recording], options: Options) -> Baseline:
 
     Raises:
         RecordingError: The recordings do not fit together.
+        ConfigError: A policy for missing features that needs what these do not tell.
         StreamRnnError: They have too few rows, or the filter does not settle.
     """
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
     K, warm = data.y.shape[1], round(WARM_S * rate_hz)
     train = runs(data.train, data.spans)
     tried: list[tuple[Choice, _Binned, Layer]] = []
-    for binned in _each_bin(data, options, rate_hz):
+    for binned in _each_bin(recordings[0], data, options):
         for order in ORDERS:
             layer = Layer("elman", order * K, activation="linear")
             system = kalman.fit_system(binned.z, data.y, train, binned.bin, order)
@@ -210,19 +213,12 @@ def _gathered(recordings: list[Recording], options: Options) -> Data:
     return data
 
 
-def _each_bin(data: Data, options: Options, rate_hz: float) -> Iterator[_Binned]:
-    channels = data.x.shape[1]
+def _each_bin(first: Recording, data: Data, options: Options) -> Iterator[_Binned]:
+    """In bins of each length that is to be chosen from, once, the shortest first."""
     stretches = runs(data.train | data.validation, data.spans)
-    for size in sorted({max(1, round(bin_ms * rate_hz / 1000)) for bin_ms in options.bins_ms}):
-        unscaled = Preprocess.unscaled(
-            channels,
-            size,
-            options.missing,
-            options.statistics,
-            logarithm=options.logarithm,
-            prior=options.prior,
-        )
-        preprocess = scale(data, unscaled)
+    asked = (unscaled(first, bin_ms, options) for bin_ms in sorted(options.bins_ms))
+    for one in {one.bin: one for one in asked}.values():
+        preprocess = scale(data, one)
         yield _Binned(data, preprocess, features(preprocess, data), stretches)
 
 
@@ -251,14 +247,13 @@ def _validated(binned: _Binned, layer: Layer, arrays: Arrays, warm: int) -> floa
     architecture = _architecture(binned, layer)
     plan, data = architecture.plan(), binned.data
     engine, predicted = make_engine(plan, _flat(architecture, arrays)), np.full_like(data.y, np.nan)
-    for first, end in runs(data.validation, data.spans):
-        start = max(first - warm, next(span.start for span in data.spans if span.start <= first < span.stop))
+    for start, _, end in warmed(data.validation, data.spans, warm):
         for phase in range(binned.bin):
             rows = np.arange(start + phase, end, binned.bin)
             ys = np.empty((len(rows), architecture.outputs), dtype=np.float32)
             network.run(engine, binned.z[rows], np.zeros(state_size(plan), dtype=np.float32), ys)
             predicted[rows] = ys
-    return float(np.nanmean(r2(data.y[data.validation], predicted[data.validation])))
+    return r2_mean(data.y[data.validation], predicted[data.validation])
 
 
 def _baseline(
@@ -271,29 +266,14 @@ def _baseline(
     arrays: Arrays,
 ) -> Baseline:
     """The decoder as a model."""
-    first, data, preprocess = recordings[0], binned.data, binned.preprocess
-    architecture = _architecture(binned, layer)
-    settings = {"bin_ms": 1000 * binned.bin / first.rate_hz, **choice.settings}
-    card = Card(
-        architecture=architecture,
-        inputs=tuple(map(Channel, first.x_names, first.x_units)),
-        outputs=tuple(map(Channel, first.y_names, first.y_units)),
-        rate_hz=first.rate_hz,
-        bin=binned.bin,
-        missing=options.missing,
-        horizon=options.horizon,
-        statistics=preprocess.statistics,
-        logarithm=preprocess.logarithm,
-        prior=preprocess.prior,
-        provenance={
-            "decoder": decoder,
-            "recordings": [recording.name for recording in recordings],
-            **{f"chosen_{name}": value for name, value in settings.items()},
-            "validation_r2": round(choice.validation_r2, 6),
-            "training_rows": int((data.train | data.validation).sum()),
-        },
-    )
-    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, architecture.outputs), np.float32)
-    model = Model(card, _flat(architecture, arrays), preprocess.mean, preprocess.std, *none)
-    golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    return Baseline(with_golden(model, golden), Choice(choice.validation_r2, settings))
+    data, architecture = binned.data, _architecture(binned, layer)
+    settings = {"bin_ms": 1000 * binned.bin / recordings[0].rate_hz, **choice.settings}
+    provenance: Provenance = {
+        "decoder": decoder,
+        **{f"chosen_{name}": value for name, value in settings.items()},
+        "validation_r2": round(choice.validation_r2, 6),
+        "training_rows": int((data.train | data.validation).sum()),
+    }
+    weights = _flat(architecture, arrays)
+    model = finished(recordings, data, architecture, weights, binned.preprocess, options.horizon, provenance)
+    return Baseline(model, Choice(choice.validation_r2, settings))

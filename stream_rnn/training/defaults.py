@@ -39,7 +39,7 @@ class Choice(NamedTuple):
 
 
 def choices(recordings: list[Recording]) -> list[Choice]:
-    """Options for these recordings, by the name of `fit.Options`."""
+    """Options for these recordings, by the name of `options.Options`."""
     first = recordings[0]
     x = np.concatenate([recording.x[~recording.is_test] for recording in recordings]).astype(np.float64)
     return [

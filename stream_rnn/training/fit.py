@@ -6,22 +6,19 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from stream_rnn.errors import ConfigError, RecordingError
+from stream_rnn.errors import RecordingError
 from stream_rnn.model.architecture import Architecture, Layer
-from stream_rnn.model.model import Card, Channel, Model, Provenance
-from stream_rnn.predictor import with_golden
+from stream_rnn.model.model import Model, Provenance
 from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training.checkpoint import Keeper, about_fit
+from stream_rnn.training.finish import finished
 from stream_rnn.training.interval import calibrated
-from stream_rnn.training.options import SHARDS, Options
-from stream_rnn.training.run import Epoch, Run, State, initial_weights, r2
+from stream_rnn.training.options import Options, unscaled
+from stream_rnn.training.run import Epoch, Run, State
 from stream_rnn.training.windows import Data, Rows, features, gather, scale
 
-__all__ = ["SHARDS", "Epoch", "Fitted", "Options", "checked_data", "fit", "initial_weights", "r2"]
-
-GOLDEN_ROWS = 16
 SHOWN = 60  # characters of a list in an error
 
 
@@ -80,33 +77,18 @@ def fit(
     inputs = features(preprocess, data)
     run = Run(base.architecture.plan(), data, inputs, options, steps, bin_rows, base.weights)
     _go_on(run, progress, keeper, recordings, data, options, parent)
-    card = Card(
-        architecture=base.architecture,
-        inputs=tuple(map(Channel, first.x_names, first.x_units)),
-        outputs=tuple(map(Channel, first.y_names, first.y_units)),
-        rate_hz=first.rate_hz,
-        bin=bin_rows,
-        missing=preprocess.missing,
-        horizon=_horizon(options, parent),
-        statistics=preprocess.statistics,
-        logarithm=preprocess.logarithm,
-        prior=preprocess.prior,
-        provenance={
-            "recordings": [recording.name for recording in recordings],
-            **{f"option_{name}": value for name, value in msgspec.to_builtins(options).items()},
-            "training_rows": int(data.train.sum()),
-            "validation_rows": int(data.validation.sum()),
-            "validation_r2": round(run.best_r2, 6),
-            "best_epoch": run.best_epoch,
-            **_told(run.history),
-            **({} if parent is None else {"fine_tuned_from": parent.hash}),
-        },
-    )
-    none = np.empty((0, first.x.shape[1]), np.float32), np.empty((0, first.y.shape[1]), np.float32)
-    model = Model(card, run.best, preprocess.mean, preprocess.std, *none)
-    golden = np.nan_to_num(data.x[np.flatnonzero(data.train)[:GOLDEN_ROWS]])
-    whole = calibrated(with_golden(model, golden), data, steps * bin_rows)
-    return Fitted(whole, run.history, run.best_epoch)
+    provenance: Provenance = {
+        **{f"option_{name}": value for name, value in msgspec.to_builtins(options).items()},
+        "training_rows": int(data.train.sum()),
+        "validation_rows": int(data.validation.sum()),
+        "validation_r2": round(run.best_r2, 6),
+        "best_epoch": run.best_epoch,
+        **_told(run.history),
+        **({} if parent is None else {"fine_tuned_from": parent.hash}),
+    }
+    horizon = _horizon(options, parent)
+    model = finished(recordings, data, base.architecture, run.best, preprocess, horizon, provenance)
+    return Fitted(calibrated(model, data), run.history, run.best_epoch)
 
 
 def _told(history: list[Epoch]) -> Provenance:
@@ -166,19 +148,7 @@ def _anew(first: Recording, data: Data, options: Options) -> Base:
     Raises:
         ConfigError: A policy that needs what these features do not tell.
     """
-    if options.missing == "mean" and (options.logarithm or options.statistics[0] != "sum"):
-        raise ConfigError(
-            "missing: expected hold, zero or fail where features are no sums of samples, got mean"
-        )
-    unscaled = Preprocess.unscaled(
-        first.x.shape[1],
-        max(1, round(options.bin_ms * first.rate_hz / 1000)),
-        options.missing,
-        options.statistics,
-        logarithm=options.logarithm,
-        prior=round(options.prior_s * first.rate_hz),
-    )
-    preprocess = scale(data, unscaled)
+    preprocess = scale(data, unscaled(first, options.bin_ms, options))
     architecture = Architecture(
         inputs=preprocess.inputs,
         layers=(Layer(options.cell, options.units),) * options.layers,

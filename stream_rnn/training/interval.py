@@ -8,7 +8,7 @@ from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32
 from stream_rnn.training.evaluate import Decoded
-from stream_rnn.training.windows import Data, runs
+from stream_rnn.training.windows import Data
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -42,22 +42,23 @@ class Measured(msgspec.Struct, frozen=True):
     adapted: dict[str, Coverage]
 
 
-def calibrated(model: Model, data: Data, warm: int) -> Model:
-    """The model with quantiles of its residuals on the validation rows, streamed as they would be served.
+def calibrated(model: Model, data: Data) -> Model:
+    """The model with quantiles of its residuals on the validation rows, in streams from each first row on.
 
-    These rows chose the epoch too: the residuals are a little small, which the truth online corrects.
+    So they would be served. These rows chose the epoch too: the residuals are a little small, which the truth
+    online corrects.
 
     Args:
         model: Fitted.
         data: What it was fitted to.
-        warm: Rows streamed before each stretch of validation rows, where there are so many.
     """
     predictor, residuals = Predictor(model), []
-    for first, end in runs(data.validation, data.spans):
-        start = max(first - warm, next(span.start for span in data.spans if span.start <= first < span.stop))
-        predictor.reset()
-        ys = predictor.run(data.x[start:end])
-        residuals.append(data.y[first:end] - ys[first - start :])
+    for span in data.spans:
+        rows = span.start + np.flatnonzero(data.validation[span.start : span.stop])
+        if len(rows):
+            predictor.reset()
+            ys = predictor.run(data.x[span.start : rows[-1] + 1])
+            residuals.append(data.y[rows] - ys[rows - span.start])
     table = quantiles(np.concatenate(residuals)) if residuals else None
     return msgspec.structs.replace(model, residuals=table)
 

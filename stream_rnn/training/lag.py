@@ -7,14 +7,14 @@ network, which sees the whole past, scores better the further back its target li
 import math
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from stream_rnn.errors import RecordingError
-from stream_rnn.preprocess import Preprocess
 from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
-from stream_rnn.training.options import Options
-from stream_rnn.training.run import r2
+from stream_rnn.training.options import Options, unscaled
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.windows import features, gather, scale
 
 FURTHEST_S = 0.5
@@ -41,18 +41,14 @@ def choose_lag(recordings: list[Recording], options: Options) -> Lag:
 
     Raises:
         RecordingError: The recordings do not fit together, or no lag leaves rows to fit and to score.
+        ConfigError: A policy for missing features that needs what these do not tell.
     """
     first = recordings[0]
     data = gather(recordings, 0, options.validation)
-    unscaled = Preprocess.unscaled(
-        first.x.shape[1],
-        max(1, round(options.bin_ms * first.rate_hz / 1000)),
-        options.missing,
-        options.statistics,
-        logarithm=options.logarithm,
-    )
-    inputs = features(scale(data, unscaled), data).astype(np.float64)
-    thin = np.arange(len(inputs)) % unscaled.bin == 0  # neighbours say nearly the same
+    plain = msgspec.structs.replace(options, prior_s=0.0)  # each feature once
+    preprocess = scale(data, unscaled(first, options.bin_ms, plain))
+    inputs = features(preprocess, data).astype(np.float64)
+    thin = np.arange(len(inputs)) % preprocess.bin == 0  # neighbours say nearly the same
     scores: dict[int, float] = {}
 
     def score(lag: int) -> None:
@@ -96,5 +92,5 @@ def _line_r2(X: np.ndarray, Y: F32, X_other: np.ndarray, Y_other: F32) -> float:
     X = X - mean
     normal = X.T @ X + RIDGE * len(X) * np.eye(X.shape[1])
     W = np.linalg.solve(normal, X.T @ (Y - centre))
-    found = r2(Y_other, ((X_other - mean) @ W + centre).astype(np.float32))
-    return float(np.nanmean(found)) if np.isfinite(found).any() else -math.inf
+    found = r2_mean(Y_other, (X_other - mean) @ W + centre)
+    return found if math.isfinite(found) else -math.inf

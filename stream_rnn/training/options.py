@@ -1,13 +1,15 @@
 """What a fit may be told: every option with its range and what it is by default."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from stream_rnn.errors import ConfigError
 from stream_rnn.features import Statistic
 from stream_rnn.model.architecture import CellName, Readout
 from stream_rnn.model.model import Horizon
-from stream_rnn.preprocess import Missing
+from stream_rnn.preprocess import Missing, Preprocess
+from stream_rnn.recordings.table import Recording
 
 SHARDS = 2
 """Parts of a batch, each with random numbers of its own: bits do not depend on the number of cores."""
@@ -69,3 +71,52 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     patience: Annotated[int, msgspec.Meta(ge=0)] = 0
     balance: bool = False
     freeze: Freeze = "nothing"
+
+
+class Described(Protocol):
+    """Options that say what is computed of the samples, whatever is fitted to it."""
+
+    @property
+    def missing(self) -> Missing:
+        """Policy for missing features."""
+        ...
+
+    @property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """What is computed of each channel over a bin."""
+        ...
+
+    @property
+    def logarithm(self) -> bool:
+        """Whether the logarithm of each is taken."""
+        ...
+
+    @property
+    def prior_s(self) -> float:
+        """As how many seconds the training rows count beside a stream's own; 0: they alone normalise."""
+        ...
+
+
+def unscaled(recording: Recording, bin_ms: float, options: Described) -> Preprocess:
+    """The preprocessing that options ask for; mean and deviation are yet to be measured.
+
+    Args:
+        recording: Of the channels and the rate.
+        bin_ms: Counting interval, rounded to whole samples.
+        options: What is computed.
+
+    Raises:
+        ConfigError: A policy that needs what these features do not tell.
+    """
+    if options.missing == "mean" and (options.logarithm or options.statistics[0] != "sum"):
+        raise ConfigError(
+            "missing: expected hold, zero or fail where features are no sums of samples, got mean"
+        )
+    return Preprocess.unscaled(
+        recording.x.shape[1],
+        max(1, round(bin_ms * recording.rate_hz / 1000)),
+        options.missing,
+        options.statistics,
+        logarithm=options.logarithm,
+        prior=round(options.prior_s * recording.rate_hz),
+    )

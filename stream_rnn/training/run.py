@@ -21,7 +21,8 @@ from stream_rnn.training.adam import Adam, clip, cosine
 from stream_rnn.training.balance import rarity
 from stream_rnn.training.gradient import Backpropagation, Dropout, views
 from stream_rnn.training.options import SHARDS, Options
-from stream_rnn.training.windows import Data, Windows, runs
+from stream_rnn.training.r2 import r2_mean
+from stream_rnn.training.windows import Data, Windows, runs, warmed
 
 WARM_SHARE = 0.25  # first part of a window: its state is still settling, so it is not scored
 LEAST_UPDATES = 10  # in an epoch: a minute of data needs as many steps as an hour to get anywhere
@@ -201,8 +202,7 @@ class Run:
         """Mean R2 over the validation rows as continuous streams, each state warmed by the rows before."""
         truth, predicted = [], []
         engine = make_engine(self._plan, weights)
-        for first, end in runs(self._data.validation, self._data.spans):
-            start = max(first - self._warm, self._span_start(first))
+        for start, first, end in warmed(self._data.validation, self._data.spans, self._warm):
             for phase in range(self._bin):
                 rows = np.arange(start + phase, end, self._bin)
                 ys = np.empty((len(rows), self._data.y.shape[1]), dtype=np.float32)
@@ -210,10 +210,7 @@ class Run:
                 network.run(engine, self._inputs[rows], state, ys)
                 truth.append(self._data.y[rows[rows >= first]])
                 predicted.append(ys[rows >= first])
-        return float(np.nanmean(r2(np.concatenate(truth), np.concatenate(predicted))))
-
-    def _span_start(self, row: int) -> int:
-        return next(span.start for span in self._data.spans if span.start <= row < span.stop)
+        return r2_mean(np.concatenate(truth), np.concatenate(predicted))
 
     def _in_units(self) -> F32:
         """A copy of the averaged weights whose linear readout answers in the targets' own units."""
@@ -262,17 +259,3 @@ def initial_weights(plan: I64, weight_decay: float, rng: np.random.Generator) ->
             array[:] = rng.uniform(-bound, bound, array.shape)
             decays[name][:] = 0.0 if name == "b" else weight_decay
     return weights, decay
-
-
-def r2(truth: F32, predicted: F32) -> F32:
-    """Coefficient of determination of each output over the rows whose target is finite, (K,).
-
-    1 - sum (y* - y)^2 / sum (y* - mean y*)^2; NaN for a target that does not vary.
-    """
-    y, p = truth.astype(np.float64), predicted.astype(np.float64)
-    y[:, ~np.isfinite(y).any(axis=0)] = 0.0  # never known: numpy would warn of its mean
-    wrong = np.nansum((y - p) ** 2, axis=0)
-    spread = np.nansum((y - np.nanmean(y, axis=0)) ** 2, axis=0)
-    ratio = np.divide(wrong, spread, out=np.full_like(wrong, np.nan), where=spread > 0)
-    result: F32 = (1.0 - ratio).astype(np.float32)
-    return result

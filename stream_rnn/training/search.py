@@ -4,6 +4,7 @@ Random search (Bergstra & Bengio 2012) around what the data suggest; the first t
 drawn from the seed and its number alone, so that a search that was cut off goes on where it stopped.
 """
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +14,10 @@ import numpy as np
 
 from stream_rnn.errors import ConfigError
 from stream_rnn.recordings.table import Recording
-from stream_rnn.training.fit import Epoch, Fitted, Options, fit
+from stream_rnn.training.checkpoint import about_fit
+from stream_rnn.training.fit import Fitted, checked_data, fit
+from stream_rnn.training.options import Options
+from stream_rnn.training.run import Epoch
 
 SPACE: dict[str, tuple[Any, ...]] = {
     "cell": ("gru", "lstm"),
@@ -38,7 +42,7 @@ class Trial(NamedTuple):
 
 
 class _Line(msgspec.Struct, frozen=True):
-    """Of the file that keeps what was tried."""
+    """Of the file that keeps what was tried; `data` is the `_mark` of what was fitted."""
 
     number: int
     options: dict[str, Any]
@@ -67,6 +71,7 @@ def search(
         progress: Told of every epoch.
 
     Raises:
+        RecordingError: The recordings do not fit together, or cannot be trained on.
         ConfigError: The file keeps trials of other data or options.
     """
     mark = _mark(recordings, options, given)
@@ -97,10 +102,10 @@ def draw(options: Options, given: frozenset[str], number: int) -> Options:
 
 
 def _mark(recordings: list[Recording], options: Options, given: frozenset[str]) -> str:
-    """What trials must have in common to be compared."""
-    shapes = [(recording.name, recording.x.shape, recording.y.shape) for recording in recordings]
-    fixed = msgspec.to_builtins(options) | {"given": sorted(given)}
-    return msgspec.json.encode([shapes, fixed], order="deterministic").decode()
+    """A digest of what trials must have in common to be compared."""
+    about = about_fit(recordings, checked_data(recordings, options, None), options, None)
+    content = msgspec.json.encode(about | {"given": sorted(given)}, order="deterministic")
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 def _earlier(kept: Path, mark: str) -> list[Trial]:

@@ -186,6 +186,22 @@ def runs(rows: Rows, spans: list[Span]) -> list[tuple[int, int]]:
     return found
 
 
+def span_start(row: int, spans: list[Span]) -> int:
+    """First row of the recording that a row is of."""
+    return next(span.start for span in spans if span.start <= row < span.stop)
+
+
+def warmed(rows: Rows, spans: list[Span], warm: int) -> list[tuple[int, int, int]]:
+    """Of every stretch of chosen rows: where to warm a state from, its first row, its end.
+
+    Args:
+        rows: Which are chosen, (N,).
+        spans: Rows of each recording; nothing before its first row warms.
+        warm: Rows that warm a state, where there are so many.
+    """
+    return [(max(first - warm, span_start(first, spans)), first, end) for first, end in runs(rows, spans)]
+
+
 class Windows:
     """Random windows of the training rows.
 

@@ -58,9 +58,7 @@ class FrameCodec:
             count,
             prediction.seq,
             NONE if t_ns is None else t_ns,
-            missed
-            if (missed := prediction.missed) < MAX_MISSED
-            else MAX_MISSED,  # `min` costs as much as packing
+            min(prediction.missed, MAX_MISSED),
             prediction.session.encode(),
             prediction.model.encode(),
             prediction.t_received_ns,

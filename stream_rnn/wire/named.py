@@ -39,7 +39,8 @@ class NamedCodec:
 
     def decode_samples(self, payload: bytes, stream: str) -> list[Sample]:
         """See `Codec`."""
-        return to_samples(self._decode(self._sample, payload, f"stream {stream!r}"), stream)  # type: ignore[arg-type]
+        found = parsed(self._sample, payload, f"stream {stream!r}", self.name)
+        return to_samples(found, stream)  # type: ignore[arg-type]
 
     def encode_sample(self, sample: Sample) -> bytes:
         """See `Codec`."""
@@ -52,17 +53,29 @@ class NamedCodec:
 
     def decode_prediction(self, payload: bytes) -> tuple[Prediction, int]:
         """See `Codec`."""
-        return to_prediction(self._decode(self._prediction, payload, "prediction"))  # type: ignore[arg-type]
+        return to_prediction(parsed(self._prediction, payload, "prediction", self.name))  # type: ignore[arg-type]
 
-    def _decode(self, decoder: Decoder, payload: bytes, subject: str) -> object:
-        try:
-            return decoder.decode(payload)
-        except msgspec.ValidationError as error:
-            raise WireError("fields", f"{subject}: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise WireError("syntax", f"{subject}: expected {self.name}: {error}") from None
-        except RecursionError:
-            raise WireError("syntax", f"{subject}: expected {self.name}, got endless nesting") from None
+
+def parsed(decoder: Decoder, payload: bytes, subject: str, name: str) -> object:
+    """What a decoder makes of a payload.
+
+    Args:
+        decoder: Of fields.
+        payload: One whole message.
+        subject: Whose it is, in an error.
+        name: Of the encoding, in an error.
+
+    Raises:
+        WireError: The bytes are something else.
+    """
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise WireError("fields", f"{subject}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError("syntax", f"{subject}: expected {name}: {error}") from None
+    except RecursionError:
+        raise WireError("syntax", f"{subject}: expected {name}, got endless nesting") from None
 
 
 JSON = NamedCodec(

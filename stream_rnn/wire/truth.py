@@ -7,6 +7,7 @@ import msgspec
 from stream_rnn.errors import WireError
 from stream_rnn.sample import F32
 from stream_rnn.wire.fields import Integer, Value, to_floats
+from stream_rnn.wire.named import parsed
 
 
 class Truth(NamedTuple):
@@ -44,14 +45,8 @@ def decode_truth(payload: bytes, stream: str) -> Truth:
     Raises:
         WireError: The bytes are none.
     """
-    try:
-        fields = DECODER.decode(payload)
-    except msgspec.ValidationError as error:
-        raise WireError("fields", f"truth of {stream!r}: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise WireError("syntax", f"truth of {stream!r}: expected JSON: {error}") from None
-    except RecursionError:
-        raise WireError("syntax", f"truth of {stream!r}: expected JSON, got endless nesting") from None
+    fields = parsed(DECODER, payload, f"truth of {stream!r}", "JSON")
+    assert isinstance(fields, TruthFields)
     if not fields.y:
         raise WireError("fields", f"truth of {stream!r}: expected at least one output, got an empty array")
     return Truth(fields.stream or stream, fields.seq, to_floats(fields.y))
