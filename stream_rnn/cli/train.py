@@ -1,17 +1,16 @@
 """`stream-rnn train`: fit a decoder to recordings, and measure it on their test rows."""
 
 import argparse
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.console import Console
 
 from stream_rnn.cli.tables import configure_tables, read_told
 from stream_rnn.cli.train_each import run_each
 from stream_rnn.cli.train_linear import fit_linear
+from stream_rnn.cli.train_network import fit_network
 from stream_rnn.cli.train_options import (
     FEATURES,
     LINEAR,
@@ -20,28 +19,24 @@ from stream_rnn.cli.train_options import (
     configure_options,
     flag_of,
     options_of,
-    shown,
 )
-from stream_rnn.cli.train_progress import fit_progress
-from stream_rnn.cli.train_tell import Made, check_writable, kept, scored, show, tell_choices, tell_lag
+from stream_rnn.cli.train_tell import check_writable, kept, scored, show, tell_choices, tell_lag
 from stream_rnn.errors import ConfigError
 from stream_rnn.model.file import load_model, save_model
-from stream_rnn.model.model import Model
-from stream_rnn.recordings.table import Recording
 from stream_rnn.training import baselines
 from stream_rnn.training.checkpoint import Keeper
-from stream_rnn.training.fit import Fitted, fit
 from stream_rnn.training.lag import choose_lag
-from stream_rnn.training.options import Options
-from stream_rnn.training.search import SPACE, Trial, search
 
+MOST_MEMBERS = 64
 APART = (
     ("--decoder", "--fine-tune"),
     ("--decoder", "--resume"),
     ("--decoder", "--search"),
+    ("--decoder", "--ensemble"),
     ("--search", "--fine-tune"),
     ("--search", "--resume"),
     ("--each", "--resume"),
+    ("--ensemble", "--fine-tune"),
     ("--lag", "--horizon"),
 )
 """Options that do not go together."""
@@ -86,6 +81,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="try so many ways to set what was not told, by validation R2; FILE.trials keeps them, to go on "
         "from there",
     )
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        default=1,
+        metavar="MEMBERS",
+        help="fit so many networks, each seed one more than the last, as one model that answers with their "
+        "mean: better, and a step costs so many times as much (1)",
+    )
     configure_tables(parser)
     configure_options(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
@@ -98,10 +101,11 @@ def run(args: argparse.Namespace) -> int:
     if parent is not None and args.each is not None:
         options = options_of(args, parent, None)
         return run_each(args, parent, [read_told(path, args) for path in args.recording], options)
-    keeper = Keeper.beside(args.output, resume=args.resume)
+    members = args.ensemble if parent is None else parent.card.architecture.networks
+    keepers = [Keeper.beside(args.output, resume=args.resume, member=member) for member in range(members)]
     recordings = [read_told(path, args) for path in args.recording]
     chosen = choices_of(args, recordings) if parent is None else []
-    options = options_of(args, parent, keeper, chosen)
+    options = options_of(args, parent, keepers[0], chosen)
     check_writable(args.output)
     linear = args.decoder != "network"
     tell_choices(choice for choice in chosen if not linear or choice.name in FEATURES)
@@ -113,12 +117,12 @@ def run(args: argparse.Namespace) -> int:
     if linear:
         made = fit_linear(args, recordings, options)
     else:
-        made = _fit_network(args, recordings, options, parent, keeper)
+        made = fit_network(args, recordings, options, parent, keepers)
     seconds = round(time.monotonic() - began, 2)
     scores = scored(made.model, recordings)
     model = kept(made.model, scores, lag)
     save_model(model, args.output)
-    if not linear:
+    for keeper in [] if linear else keepers:
         keeper.remove()
     report: dict[str, Any] = {
         "model": str(args.output),
@@ -141,6 +145,7 @@ def _check(args: argparse.Namespace) -> None:
     """
     told = {
         "--decoder": args.decoder != "network",
+        "--ensemble": args.ensemble != 1,
         "--each": args.each is not None,
         "--fine-tune": args.fine_tune is not None,
         "--horizon": args.horizon is not None,
@@ -155,48 +160,7 @@ def _check(args: argparse.Namespace) -> None:
         raise ConfigError("--each: expected --fine-tune beside it, got none")
     if args.search < 0:
         raise ConfigError(f"--search: expected trials, 0 or more, got {args.search}")
+    if not 1 <= args.ensemble <= MOST_MEMBERS:
+        raise ConfigError(f"--ensemble: expected members from 1 to {MOST_MEMBERS}, got {args.ensemble}")
     if told["--decoder"]:
         check_linear(args)
-
-
-def _fit_network(
-    args: argparse.Namespace,
-    recordings: list[Recording],
-    options: Options,
-    parent: Model | None,
-    keeper: Keeper,
-) -> Made:
-    """Fit a network, a bar on a terminal meanwhile."""
-    if args.search:
-        fitted = _searched(args, recordings, options)
-    else:
-        with fit_progress(Console(stderr=True)) as progress:
-            fitted = fit(recordings, options, progress, parent=parent, keeper=keeper)
-    epochs = len(fitted.history)
-    facts = {
-        "validation": {"r2_mean": fitted.history[-1].best_r2},
-        "seed": options.seed,
-        "epochs": epochs,
-        "best_epoch": fitted.best_epoch,
-        **({} if parent is None else {"fine_tuned_from": parent.hash}),
-    }
-    return Made(fitted.model, facts, f"best epoch {fitted.best_epoch} of {epochs}, seed {options.seed}")
-
-
-def _searched(args: argparse.Namespace, recordings: list[Recording], options: Options) -> Fitted:
-    """The best of so many trials."""
-    told = frozenset(name for name in Options.__struct_fields__ if getattr(args, name, None) is not None)
-    kept_at = args.output.with_name(args.output.name + ".trials")
-
-    def tell(trial: Trial, best: Trial) -> None:
-        tried = ", ".join(
-            f"{name} {shown(getattr(trial.options, name))}" for name in (*SPACE, "bin_ms") if name not in told
-        )
-        print(
-            f"trial {trial.number + 1}/{args.search}: {tried}: validation R2 {trial.validation_r2:.3f}, "
-            f"best {best.validation_r2:.3f}",
-            file=sys.stderr,
-        )
-
-    with fit_progress(Console(stderr=True)) as progress:
-        return search(recordings, options, told, args.search, kept_at, tell, progress)

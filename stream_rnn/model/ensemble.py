@@ -28,7 +28,9 @@ def joined(models: list[Model]) -> Model:
         if unlike:
             raise ModelError(f"ensemble: {unlike} in model {other.hash}, as in model {first.hash}")
     if len(models) < 2 or architecture.networks > 1:
-        raise ModelError(f"ensemble: expected at least two single networks, got {len(models)}: {architecture}")
+        raise ModelError(
+            f"ensemble: expected at least two single networks, got {len(models)}: {architecture}"
+        )
     weights = [_shared_out(architecture, model.weights, np.float32(1 / len(models))) for model in models]
     whole = msgspec.structs.replace(architecture, members=len(models))
     card = msgspec.structs.replace(first.card, architecture=whole)
@@ -54,15 +56,16 @@ def members_of(model: Model) -> list[Model]:
 
 def _bare(source: Model, model: Model) -> Model:
     """Without what was measured on another network."""
-    none = source.golden_x[:0], source.golden_y[:0]
-    return msgspec.structs.replace(model, golden_x=none[0], golden_y=none[1], residuals=None)
+    x, y = source.golden_x[:0], source.golden_y[:0]
+    return msgspec.structs.replace(model, golden_x=x, golden_y=y, residuals=None)
 
 
 def _shared_out(architecture: Architecture, weights: F32, factor: np.float32) -> F32:
     """The weights of a network whose readout's sums are multiplied."""
     scaled = weights.copy()
-    for array in arrays(architecture.plan()[-1], scaled).values():
-        array *= factor
+    readout = arrays(architecture.plan()[-1], scaled)
+    readout["W"] *= factor
+    readout["b"] *= factor
     return scaled
 
 

@@ -56,9 +56,13 @@ class Keeper:
         self._written_s = -np.inf
 
     @classmethod
-    def beside(cls, output: Path, *, resume: bool = False) -> "Keeper":
-        """One for the fit whose model goes to `output`."""
-        return cls(output.with_name(output.name + ".checkpoint"), resume=resume)
+    def beside(cls, output: Path, *, resume: bool = False, member: int = 0) -> "Keeper":
+        """One for the fit whose model, or whose member of an ensemble, goes to `output`.
+
+        Of the members behind the first, those that were not begun begin anew.
+        """
+        path = output.with_name(f"{output.name}.checkpoint{f'-{member}' if member else ''}")
+        return cls(path, resume=resume and (member == 0 or path.exists()))
 
     def keep(self, about: About, state: State) -> None:
         """Write, where the last time is long enough ago; a reader never sees half a file."""

@@ -4,7 +4,7 @@ Their errors are partly independent, as weights, windows and dropout are drawn a
 Lakshminarayanan et al. 2017).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -14,10 +14,12 @@ from stream_rnn.model.model import Model, Provenance
 from stream_rnn.predictor import with_golden
 from stream_rnn.recordings.table import Recording
 from stream_rnn.training.checkpoint import Keeper
-from stream_rnn.training.fit import Fitted, checked_data, fit
-from stream_rnn.training.interval import calibrated
+from stream_rnn.training.fit import Fitted, checked_data, fit, told
+from stream_rnn.training.interval import calibrated, validated
 from stream_rnn.training.options import Options
+from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.run import Epoch
+from stream_rnn.training.windows import Data
 
 
 def fit_networks(
@@ -28,6 +30,7 @@ def fit_networks(
     members: int = 1,
     parent: Model | None = None,
     keepers: Callable[[int], Keeper | None] = lambda _: None,
+    begun: Sequence[Fitted] = (),
 ) -> Fitted:
     """Fit one network, or the members of an ensemble one after the other.
 
@@ -38,6 +41,7 @@ def fit_networks(
         members: How many networks; those of a parent stay as many as they are.
         parent: As for `fit`; of an ensemble each member goes on by itself.
         keepers: What keeps the state of the fit of each member, by its number.
+        begun: The first members, where they are fitted already.
 
     Raises:
         RecordingError: As `fit`.
@@ -46,12 +50,15 @@ def fit_networks(
         StreamRnnError: Likewise.
     """
     parents: list[Model | None] = [None] * members if parent is None else [*members_of(parent)]
-    fitted = []
-    for number, one in enumerate(parents):
+    fitted = list(begun)
+    for number in range(len(fitted), len(parents)):
         seeded = msgspec.structs.replace(options, seed=options.seed + number)
         tell = _numbered(progress, number, len(parents))
-        fitted.append(fit(recordings, seeded, tell, parent=one, keeper=keepers(number)))
-    return fitted[0] if len(fitted) == 1 else _whole(fitted, recordings, options, parent)
+        fitted.append(fit(recordings, seeded, tell, parent=parents[number], keeper=keepers(number)))
+    if len(fitted) == 1:
+        return fitted[0]
+    data = checked_data(recordings, options, parents[0])
+    return _whole(fitted, data, parent)
 
 
 def _numbered(progress: Callable[[Epoch], None], number: int, of: int) -> Callable[[Epoch], None]:
@@ -63,37 +70,29 @@ def _numbered(progress: Callable[[Epoch], None], number: int, of: int) -> Callab
     return tell
 
 
-def _whole(
-    fitted: list[Fitted], recordings: list[Recording], options: Options, parent: Model | None
-) -> Fitted:
+def _whole(fitted: list[Fitted], data: Data, parent: Model | None) -> Fitted:
     """The members as one model, with what is measured on it."""
     first = fitted[0].model
-    data = checked_data(recordings, options, parent)
-    golden = with_golden(joined([one.model for one in fitted]), first.golden_x)
-    model, validation_r2 = calibrated(golden, data)
+    model = with_golden(joined([one.model for one in fitted]), first.golden_x)
+    validation_r2 = r2_mean(*validated(model, data))
     history = _mean_history([one.history for one in fitted])
-    told: Provenance = {
-        "members": len(fitted),
+    best_epoch = round(float(np.median([one.best_epoch for one in fitted])))
+    provenance: Provenance = {
+        **first.card.provenance,
         "members_validation_r2": [round(one.validation_r2, 6) for one in fitted],
-        "members_best_epoch": [one.best_epoch for one in fitted],
         "validation_r2": round(validation_r2, 6),
-        "history_loss": [_rounded(epoch.loss) for epoch in history],
-        "history_validation_r2": [_rounded(epoch.validation_r2) for epoch in history],
+        "best_epoch": best_epoch,
+        **told(history),
         **({} if parent is None else {"fine_tuned_from": parent.hash}),
     }
-    kept = {name: value for name, value in first.card.provenance.items() if name != "best_epoch"}
-    card = msgspec.structs.replace(model.card, provenance={**kept, **told})
-    whole = msgspec.structs.replace(model, card=card)
-    return Fitted(whole, history, 0, validation_r2, tuple(fitted))
+    card = msgspec.structs.replace(model.card, provenance=provenance)
+    whole = calibrated(msgspec.structs.replace(model, card=card), data)
+    return Fitted(whole, history, best_epoch, validation_r2, tuple(fitted))
 
 
 def _mean_history(histories: list[list[Epoch]]) -> list[Epoch]:
-    """Epochs that every member saw, as their means."""
+    """The epochs that every member saw, as means."""
     return [
-        Epoch(together[0].number, together[0].of, *np.mean([epoch[2:] for epoch in together], axis=0).tolist())
-        for together in zip(*histories, strict=False)
+        Epoch(epochs[0].number, epochs[0].of, *np.mean([epoch[2:] for epoch in epochs], axis=0).tolist())
+        for epochs in zip(*histories, strict=False)
     ]
-
-
-def _rounded(value: float) -> float | None:
-    return round(value, 5) if np.isfinite(value) else None

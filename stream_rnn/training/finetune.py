@@ -12,7 +12,8 @@ import numpy as np
 
 from stream_rnn.model.model import Model
 from stream_rnn.recordings.table import Recording
-from stream_rnn.training.fit import Fitted, checked_data, fit
+from stream_rnn.training.ensemble import fit_networks
+from stream_rnn.training.fit import Fitted, checked_data
 from stream_rnn.training.options import Options
 from stream_rnn.training.run import Epoch
 
@@ -95,7 +96,7 @@ def tune_each(model: Model, recordings: list[Recording], options: Options) -> It
     for recording in alone:  # before the work, not in the midst of it
         checked_data([recording], options, model)
     for recording in alone:
-        yield Tuned(recording, fit([recording], options, _tell_nobody, parent=model))
+        yield Tuned(recording, fit_networks([recording], options, _tell_nobody, parent=model))
 
 
 def _tell_nobody(_: Epoch) -> None:

@@ -23,11 +23,21 @@ SHOWN = 60  # characters of a list in an error
 
 
 class Fitted(NamedTuple):
-    """A model and how it came about."""
+    """A model and how it came about.
+
+    Attributes:
+        model: Of an ensemble the whole.
+        history: Every epoch; of an ensemble those that all members saw, as their means.
+        best_epoch: Number of the best epoch, 0: what it began with; of an ensemble the members' median.
+        validation_r2: Of the model.
+        members: Of an ensemble, each by itself.
+    """
 
     model: Model
     history: list[Epoch]
     best_epoch: int
+    validation_r2: float
+    members: tuple["Fitted", ...] = ()
 
 
 class Base(NamedTuple):
@@ -83,15 +93,15 @@ def fit(
         "validation_rows": int(data.validation.sum()),
         "validation_r2": round(run.best_r2, 6),
         "best_epoch": run.best_epoch,
-        **_told(run.history),
+        **told(run.history),
         **({} if parent is None else {"fine_tuned_from": parent.hash}),
     }
     horizon = _horizon(options, parent)
     model = finished(recordings, data, base.architecture, run.best, preprocess, horizon, provenance)
-    return Fitted(calibrated(model, data), run.history, run.best_epoch)
+    return Fitted(calibrated(model, data), run.history, run.best_epoch, run.best_r2)
 
 
-def _told(history: list[Epoch]) -> Provenance:
+def told(history: list[Epoch]) -> Provenance:
     """How the fit went, for the card: a number that is none is null."""
     columns = {"loss": [e.loss for e in history], "validation_r2": [e.validation_r2 for e in history]}
     return {

@@ -52,15 +52,27 @@ def calibrated(model: Model, data: Data) -> Model:
         model: Fitted.
         data: What it was fitted to.
     """
-    predictor, residuals = Predictor(model), []
+    truth, ys = validated(model, data)
+    return msgspec.structs.replace(model, residuals=quantiles(truth - ys) if len(ys) else None)
+
+
+def validated(model: Model, data: Data) -> tuple[F32, F32]:
+    """Targets and predictions of the validation rows, (N, K) each, of recordings streamed from the first row.
+
+    Args:
+        model: Fitted.
+        data: What it was fitted to.
+    """
+    predictor, K = Predictor(model), data.y.shape[1]
+    truth, predicted = [data.y[:0]], [np.empty((0, K), dtype=np.float32)]
     for span in data.spans:
         rows = span.start + np.flatnonzero(data.validation[span.start : span.stop])
         if len(rows):
             predictor.reset()
             ys = predictor.run(data.x[span.start : rows[-1] + 1])
-            residuals.append(data.y[rows] - ys[rows - span.start])
-    table = quantiles(np.concatenate(residuals)) if residuals else None
-    return msgspec.structs.replace(model, residuals=table)
+            truth.append(data.y[rows])
+            predicted.append(ys[rows - span.start])
+    return np.concatenate(truth), np.concatenate(predicted)
 
 
 def bounds_of(decoded: Decoded, interval: Interval, delay: int) -> F32:

@@ -34,7 +34,7 @@ BIN_FACTORS = (0.5, 1.0, 1.5, 2.0)
 
 
 class Trial(NamedTuple):
-    """What was tried and what it reached."""
+    """What was tried and what it reached: the validation R2."""
 
     number: int
     options: Options
@@ -58,8 +58,8 @@ def search(
     kept: Path,
     tell: Callable[[Trial, Trial], None],
     progress: Callable[[Epoch], None],
-) -> Fitted:
-    """Try options, and give the model of the best ones.
+) -> tuple[Options, Fitted]:
+    """Try options, and give the best ones and their model.
 
     Args:
         recordings: As for `fit`.
@@ -80,7 +80,7 @@ def search(
     for number in range(len(tried), trials):
         drawn = draw(options, given, number)
         fitted = fit(recordings, drawn, progress)
-        trial = Trial(number, drawn, max(epoch.validation_r2 for epoch in fitted.history))
+        trial = Trial(number, drawn, fitted.validation_r2)
         if best is None or trial.validation_r2 > best.validation_r2:
             best, found = trial, fitted
         line = _Line(number, msgspec.to_builtins(drawn), trial.validation_r2, mark)
@@ -88,7 +88,7 @@ def search(
             file.write(msgspec.json.encode(line) + b"\n")
         tell(trial, best)
     assert best is not None
-    return found if found is not None else fit(recordings, best.options, progress)
+    return best.options, found if found is not None else fit(recordings, best.options, progress)
 
 
 def draw(options: Options, given: frozenset[str], number: int) -> Options:
