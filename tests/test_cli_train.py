@@ -205,6 +205,33 @@ def test_what_a_model_keeps_is_not_told_anew(
 @pytest.mark.parametrize(
     ("decoder", "chosen"), [("wiener", {"lags", "strength"}), ("kalman", {"order", "noise"})]
 )
+def test_ensemble_tells_its_members_and_is_fine_tuned_and_evaluated_like_any_model(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, tuned = str(tmp_path / "m.safetensors"), str(tmp_path / "tuned.safetensors")
+    _, out, err = said(capsys, "train", str(cortex), "-o", output, "--json", "--ensemble", "3", *QUICK)
+    report = json.loads(out)
+    assert len(report["members_validation_r2"]) == 3
+    assert "epoch 6/6: loss " in err
+    assert str(load_model(Path(output)).card.architecture) == "6 inputs, 3 x (gru 8, gru 8), 2 linear outputs"
+    _, evaluated, _ = said(capsys, "evaluate", output, str(cortex), "--json")
+    assert json.loads(evaluated)["test"] == report["test"]
+    _, out, _ = said(capsys, "train", str(cortex), "-o", tuned, "--fine-tune", output, "--seed", "4")
+    assert re.search(r"3 members, validation R2 -?0\.\d+ \(.* alone\), seeds 4 to 6, ", out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.safetensors", "tuned.safetensors"]
+
+
+def test_search_goes_before_an_ensemble(
+    cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "m.safetensors"
+    told = ("--search", "2", "--ensemble", "2", *QUICK, "--window-s", "1", "--layers", "1")
+    _, out, err = said(capsys, "train", str(cortex), "-o", str(output), "--json", *told)
+    trials = [float(found) for found in re.findall(r"trial \d/2: .*: validation R2 (-?[\d.]+)", err)]
+    assert len(trials) == 2
+    assert json.loads(out)["members_validation_r2"][0] == pytest.approx(max(trials), abs=6e-4)
+
+
 def test_linear_decoder_is_fitted_and_tells_what_it_chose(
     cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], decoder: str, chosen: set[str]
 ) -> None:
