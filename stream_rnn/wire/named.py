@@ -39,7 +39,7 @@ class NamedCodec:
 
     def decode_samples(self, payload: bytes, stream: str) -> list[Sample]:
         """See `Codec`."""
-        return to_samples(self._decode(self._sample, payload, f"stream {stream!r}"), stream)  # type: ignore[arg-type]
+        return to_samples(decoded(self.name, self._sample, payload, f"stream {stream!r}"), stream)  # type: ignore[arg-type]
 
     def encode_sample(self, sample: Sample) -> bytes:
         """See `Codec`."""
@@ -52,17 +52,29 @@ class NamedCodec:
 
     def decode_prediction(self, payload: bytes) -> tuple[Prediction, int]:
         """See `Codec`."""
-        return to_prediction(self._decode(self._prediction, payload, "prediction"))  # type: ignore[arg-type]
+        return to_prediction(decoded(self.name, self._prediction, payload, "prediction"))  # type: ignore[arg-type]
 
-    def _decode(self, decoder: Decoder, payload: bytes, subject: str) -> object:
-        try:
-            return decoder.decode(payload)
-        except msgspec.ValidationError as error:
-            raise WireError("fields", f"{subject}: {error}") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise WireError("syntax", f"{subject}: expected {self.name}: {error}") from None
-        except RecursionError:
-            raise WireError("syntax", f"{subject}: expected {self.name}, got endless nesting") from None
+
+def decoded(name: str, decoder: Decoder, payload: bytes, subject: str) -> object:
+    """An object from its bytes.
+
+    Args:
+        name: Of the encoding.
+        decoder: Of the object.
+        payload: One whole message.
+        subject: What an error speaks of.
+
+    Raises:
+        WireError: They are none.
+    """
+    try:
+        return decoder.decode(payload)
+    except msgspec.ValidationError as error:
+        raise WireError("fields", f"{subject}: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise WireError("syntax", f"{subject}: expected {name}: {error}") from None
+    except RecursionError:
+        raise WireError("syntax", f"{subject}: expected {name}, got endless nesting") from None
 
 
 JSON = NamedCodec(
