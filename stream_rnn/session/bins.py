@@ -8,19 +8,20 @@ rules, in the order they are asked of a packet [from_ns, to_ns) where all before
 A row is complete as soon as all before its end has been told.
 """
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from stream_rnn.errors import ModelError, SampleError
-from stream_rnn.sample import F32, I64, Sample, Spikes
+from stream_rnn.sample import I64, Sample, Spikes
 from stream_rnn.session.rules import Packets
 
 MAX_ROWS = 1000
 """Rows that one packet may span: what it costs to answer stays bounded. A gap may be of any length."""
 SECOND_NS = 10**9
-MAX_NS = 2**63 - 1
+MOST_KEPT = 1024  # spikes kept as they came: rows may last long
 GAPS_REMEMBERED = 32  # enough to tell a late packet from a repeat
 
 
@@ -48,27 +49,6 @@ class Grid:
     def row(self, t_ns: int) -> int:
         """The row that an instant lies in."""
         return ((2 * (t_ns - self.start_ns) + 1) * self._rows - 1) // (2 * self._ns)
-
-    def edges(self, first: int, stop: int) -> I64:
-        """Where these rows begin, (stop - first,); what int64 cannot tell is its last instant."""
-        edges = (min(self.edge(row), MAX_NS) for row in range(first, stop))
-        return np.fromiter(edges, np.int64, stop - first)
-
-
-def count(edges: I64, times_ns: I64, units: I64, D: int) -> I64:
-    """How often each unit fired in each row.
-
-    Args:
-        edges: Where the rows begin, (R,); the last one has no end here.
-        times_ns: Of the spikes, none before the first edge, (N,).
-        units: Whose each is, below D, (N,).
-        D: Units.
-
-    Returns:
-        Counts, (R, D).
-    """
-    rows = np.searchsorted(edges, times_ns, side="right") - 1
-    return np.bincount(rows * D + units, minlength=len(edges) * D).reshape(len(edges), D)
 
 
 class Binned(NamedTuple):
@@ -117,6 +97,7 @@ class Bins:
         "_rate_hz",
         "_row",
         "_row_ns",
+        "_units",
     )
 
     def __init__(self, start_ns: int, rate_hz: float, D: int, first: int) -> None:
@@ -124,18 +105,14 @@ class Bins:
         self._grid = Grid(start_ns, rate_hz)
         self._first, self._row = first, 0
         self._row_ns = self._covered_ns = start_ns
-        self._counts: I64 = np.zeros(D, dtype=np.int64)  # of the row that is not full yet
+        self._counts: I64 = np.zeros(D, dtype=np.int64)  # of the row that is not full yet, and
+        self._units: list[int] = []  # its spikes not counted there yet: to keep them costs next to nothing
         self._gaps: list[tuple[int, int]] = []
         self._late_ns, self._late_run = 0, 0
 
     def fits(self, rate_hz: float, D: int) -> bool:
         """Whether a model takes these rows."""
         return self._rate_hz == rate_hz and len(self._counts) == D
-
-    @property
-    def _begin_ns(self) -> int:
-        """Spikes from here on are new, and lie in a row that can be whole."""
-        return max(self._covered_ns, self._row_ns)
 
     def restarted(self, spikes: Spikes, restart_after: int) -> bool:
         """Whether the producer's clock started again: more packets in a row than that are of the past.
@@ -169,24 +146,38 @@ class Bins:
         if spikes.from_ns > self._covered_ns:
             self._skip_to(spikes.from_ns, packets)
         units, times_ns = spikes.units, spikes.times_ns
-        if spikes.from_ns < self._begin_ns:
+        if spikes.from_ns < max(self._covered_ns, self._row_ns):
             units, times_ns = self._new(spikes, packets)
         self._covered_ns = spikes.to_ns
-        stop, D = self._grid.row(spikes.to_ns), len(self._counts)
-        if stop <= self._row:
-            if units:
-                self._counts += np.bincount(units, minlength=D)
+        first, stop = self._row, self._grid.row(spikes.to_ns)
+        if stop <= first:
+            self._keep(units)
             return []
-        edges = self._grid.edges(self._row, stop + 1)
-        counts = count(edges, np.array(times_ns, np.int64), np.array(units, np.int64), D)
-        counts[0] += self._counts
-        self._counts = counts[-1].copy()
-        first, self._row = self._row, stop
-        _, *ends = edges.tolist()
-        self._row_ns = ends[-1]
-        X: F32 = counts[:-1].astype(np.float32)
-        rows = enumerate(zip(ends, X, strict=True), start=self._first + first)
-        return [Sample(spikes.stream, seq, end_ns, x) for seq, (end_ns, x) in rows]
+        ends = [self._grid.edge(row + 1) for row in range(first, stop)]
+        rows: list[list[int]] = [[] for _ in range(first, stop + 1)]
+        for unit, t_ns in zip(units, times_ns, strict=True):
+            rows[bisect_right(ends, t_ns)].append(unit)
+        samples = []
+        for seq, (row_units, end_ns) in enumerate(zip(rows, ends, strict=False), start=self._first + first):
+            self._keep(row_units)
+            samples.append(Sample(spikes.stream, seq, end_ns, self._counted().astype(np.float32)))
+            self._counts[:] = 0
+        self._keep(rows[-1])
+        self._row, self._row_ns = stop, ends[-1]
+        return samples
+
+    def _keep(self, units: list[int]) -> None:
+        """Take spikes into the row that is not full yet: counted when it is, or when they are many."""
+        self._units += units
+        if len(self._units) > MOST_KEPT:
+            self._counted()
+
+    def _counted(self) -> I64:
+        """Counts of the row that is not full yet, (D,)."""
+        if self._units:
+            self._counts += np.bincount(self._units, minlength=len(self._counts))
+            self._units.clear()
+        return self._counts
 
     def _leave_out(self, spikes: Spikes, packets: Packets) -> None:
         """Count a packet of the past."""
@@ -200,7 +191,7 @@ class Bins:
         """Nobody told what was before this instant: go on with the first row that begins no sooner."""
         self._gaps = [*self._gaps[1 - GAPS_REMEMBERED :], (self._covered_ns, t_ns)]
         packets.gaps += 1
-        packets.lost += int(self._counts.sum())
+        packets.lost += int(self._counted().sum())
         self._counts[:] = 0
         self._row = self._grid.row(t_ns - 1) + 1
         self._row_ns = self._grid.edge(self._row)
@@ -209,7 +200,8 @@ class Bins:
         """Units and times of the spikes that have not been told before and lie in rows that can be whole."""
         packets.overlapping += spikes.from_ns < self._covered_ns
         told = sum(t_ns < self._covered_ns for t_ns in spikes.times_ns)
-        new = [pair for pair in zip(spikes.units, spikes.times_ns, strict=True) if pair[1] >= self._begin_ns]
+        begin_ns = max(self._covered_ns, self._row_ns)
+        new = [pair for pair in zip(spikes.units, spikes.times_ns, strict=True) if pair[1] >= begin_ns]
         packets.repeated += told
         packets.lost += len(spikes.units) - told - len(new)
         return [unit for unit, _ in new], [t_ns for _, t_ns in new]
@@ -221,7 +213,7 @@ class Bins:
             self._first,
             self._row,
             self._covered_ns,
-            self._counts.astype("<i8").tobytes(),
+            self._counted().astype("<i8").tobytes(),
             self._gaps,
             self._late_ns,
             self._late_run,
