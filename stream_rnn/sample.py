@@ -1,4 +1,4 @@
-"""Sample and Prediction, alone or as rows: the frozen values that travel. No encoding, no network."""
+"""Sample and Prediction, alone or as rows, and Spikes: the frozen values that travel. No encoding."""
 
 import enum
 from collections.abc import Sequence
@@ -39,6 +39,24 @@ class Sample(msgspec.Struct, frozen=True, gc=False):
     seq: int | None
     t_ns: int | None
     x: F32
+
+
+class Spikes(msgspec.Struct, frozen=True, gc=False):
+    """Everything that the units of one stream did between two instants: one packet.
+
+    Attributes:
+        stream: Key of the stream.
+        from_ns: Where the packet begins, epoch nanoseconds.
+        to_ns: Where it ends; this instant is of the next packet.
+        units: Which unit fired, from 0, (N,).
+        times_ns: When, from `from_ns` on and before `to_ns`, in any order, (N,).
+    """
+
+    stream: str
+    from_ns: int
+    to_ns: int
+    units: list[int]
+    times_ns: list[int]
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):

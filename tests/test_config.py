@@ -88,7 +88,7 @@ def test_model_path_is_relative_to_the_file_but_not_the_flag(tmp_path: Path) -> 
         (MINIMAL | {"daemon": 3}, "config: daemon: expected a section [daemon], got int"),
         (
             MINIMAL | {"tcp": {"port": 1, "wire": "f32"}},
-            "config: tcp.wire: expected 'json' with framing 'lines', got 'f32'",
+            "config: tcp.wire: expected 'json' or 'spikes_json' with framing 'lines', got 'f32'",
         ),
         (
             MINIMAL | {"mqtt": {"topic": "$share/a/b"}},

@@ -245,6 +245,23 @@ def test_samples_are_held_against_the_model(payloads: list[bytes], verdict: str,
 
 
 @pytest.mark.parametrize(
+    ("unit", "verdict", "expected"),
+    [
+        (2, "ok", " a second, streams: 1"),
+        (3, "fail", "sensors/a/samples: expected units below 3, got 3"),
+    ],
+)
+def test_packets_of_spikes_are_held_against_the_model(unit: int, verdict: str, expected: str) -> None:
+    samples = Samples("spikes_json", 3)
+    samples.begin()
+    samples.take([message(b'{"from_ns": 0, "to_ns": 9, "units": [%d], "times_ns": [1]}' % unit)])
+    samples.end()
+    finding = samples.finding("sensors/{stream}/samples")
+    assert finding.verdict == verdict
+    assert expected in finding.found
+
+
+@pytest.mark.parametrize(
     ("finding", "expected"),
     [
         (nodelay_finding(0.1, 43.0, 0.1), "ok"),

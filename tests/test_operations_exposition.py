@@ -12,12 +12,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from stream_rnn.latency.histogram import Histogram, bucket_of
 from stream_rnn.latency.stages import STAGES, Latency, Stages
 from stream_rnn.operations.exposition import EDGES_S, METRICS, OUTCOMES, PREFIX, buckets_of, exposition_of
-from stream_rnn.session.rules import Counters
+from stream_rnn.session.rules import Counters, Packets
 
 SAMPLES = {name: 100 + i for i, name in enumerate(Counters.__struct_fields__)}
+PACKETS = {name: 200 + i for i, name in enumerate(Packets.__struct_fields__)}
 FACTS = {
     "predictions": 7,
     "samples": Counters(**SAMPLES),
+    "packets": Packets(**PACKETS),
     "refused": {"width": 3, 'odd "name"\n': 4},
     "declined": 5,
     "dropped": 6,
@@ -55,6 +57,9 @@ def values() -> dict[tuple[str, ...], float]:
         (("predictions_total",), 7),
         (("samples_total", "stepped"), SAMPLES["stepped"]),
         (("samples_total", "late"), SAMPLES["late"]),
+        (("packets_total", "late"), PACKETS["late"]),
+        (("spikes_total",), PACKETS["spikes"]),
+        (("spikes_left_out_total", "lost"), PACKETS["lost"]),
         (("refused_total", "width"), 3),
         (("refused_total", 'odd "name"\n'), 4),
         (("held",), SAMPLES["waiting"]),
@@ -84,8 +89,9 @@ def test_value_is_told(values: dict[tuple[str, ...], float], name: tuple[str, ..
 
 
 def test_every_count_of_a_session_is_told_once(values: dict[tuple[str, ...], float]) -> None:
-    told = [value for value in values.values() if value in SAMPLES.values()]
-    assert sorted(told) == sorted(SAMPLES.values())
+    for counts in (SAMPLES, PACKETS):
+        told = [value for value in values.values() if value in counts.values()]
+        assert sorted(told) == sorted(counts.values())
 
 
 def test_outcomes_exclude_each_other() -> None:

@@ -21,6 +21,7 @@ from stream_rnn.recordings.mcap import Entry, McapRecording, McapWriter, StateFi
 from stream_rnn.recordings.proof import Proof, prove
 from stream_rnn.recordings.recorder import Recorder
 from stream_rnn.sample import F32
+from stream_rnn.session.stored import Stored
 from stream_rnn.transports.memory import MemoryTransport
 from tests.small import saved_model, small_model
 
@@ -122,11 +123,12 @@ async def test_state_that_parted_is_named_by_layer_and_unit(tmp_path: Path) -> N
             prediction["y"][0] += 0.5
             return entry._replace(payload=msgspec.json.encode(prediction))
         if entry.kind == "states" and entry.seq >= 29:
-            raw = bytearray(msgspec.json.decode(entry.payload, type=StateFields).bytes())
-            states = Predictor(model).new_memory().states
-            at = len(raw) - states.nbytes + 4 * (7 + 2)
-            raw[at] ^= 1
-            payload = msgspec.json.encode(StateFields.of(entry.seq, bytes(raw)))
+            state = msgspec.json.decode(entry.payload, type=StateFields).bytes()
+            stored = msgspec.msgpack.decode(state, type=Stored)
+            memory, states = bytearray(stored.memory), Predictor(model).new_memory().states
+            memory[len(memory) - states.nbytes + 4 * (7 + 2)] ^= 1
+            stored.memory = bytes(memory)
+            payload = msgspec.json.encode(StateFields.of(entry.seq, msgspec.msgpack.encode(stored)))
             return entry._replace(payload=payload)
         return entry
 

@@ -203,3 +203,15 @@ def test_what_cannot_be_recorded_is_told_in_one_line(
     assert main(["record", str(tmp_path / "r.mcap"), "--broker", url]) == 1
     expected = "stream_rnn/decoder/info: expected a daemon there, got nothing within 0.2 s"
     assert capsys.readouterr().err == f"stream-rnn: {expected}\n"
+
+
+@pytest.mark.mosquitto
+@needs_mosquitto
+def test_daemon_that_counts_spikes_is_not_recorded_from_outside(
+    tmp_path: Path, broker: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, url = saved_model(tmp_path, small_model()), f"mqtt://127.0.0.1:{broker.port}"
+    with daemon_of(broker, model, "--set", "mqtt.wire=spikes_json"):
+        assert main(["record", str(tmp_path / "r.mcap"), "--broker", url]) == 2
+    expected = "record: expected a daemon that takes samples over MQTT, got 'spikes_json'"
+    assert capsys.readouterr().err == f"stream-rnn: {expected}: its own [recording] has the rows\n"

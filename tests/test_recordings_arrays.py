@@ -1,5 +1,8 @@
 """Arrays at hand become a recording; spike times become counts, each spike in exactly one row."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,12 +16,17 @@ from stream_rnn.recordings.table import recording_of
 def naive(
     times: list[float], units: list[int], rate_hz: float, rows: int, D: int, start_s: float
 ) -> np.ndarray:
-    counts = np.zeros((rows, D), dtype=np.float32)
+    counts, rate = np.zeros((rows, D), dtype=np.float32), Fraction(rate_hz)
+    edges_ns = [rounded(start_s * 1e9) + rounded(t * 10**9 / rate) for t in range(rows + 1)]
     for time, unit in zip(times, units, strict=True):
         for t in range(rows):
-            if start_s + t / rate_hz <= time < start_s + (t + 1) / rate_hz:
+            if edges_ns[t] <= rounded(time * 1e9) < edges_ns[t + 1]:
                 counts[t, unit] += 1
     return counts
+
+
+def rounded(number: float | Fraction) -> int:
+    return math.floor(Fraction(number) + Fraction(1, 2))
 
 
 RATES = st.sampled_from([1.0, 3.0, 30.0, 50.0, 100.0, 1000.0 / 3, 30_000.0])
@@ -71,7 +79,9 @@ def test_no_spikes_are_no_rows_or_silent_ones() -> None:
         ([0.1, np.nan], [0, 1], 100, "expected finite times, got nan at 1"),
         ([0.1], [0.5], 100, "expected units as whole numbers, got float64"),
         ([0.1, 0.2], [0, 7], 100, "expected units from 0 to 2, got 7 at 1"),
-        ([0.1], [0], 0, "expected rate_hz above 0, got 0"),
+        ([0.1], [0], 0, "expected rate_hz above 0, up to one a nanosecond, got 0"),
+        ([0.1], [0], 2e9, r"expected rate_hz above 0, up to one a nanosecond, got 2e\+09"),
+        ([-1e10], [0], 100, r"expected times up to 9e\+09 s, got -1e\+10"),
     ],
 )
 def test_spikes_that_do_not_fit_are_named(

@@ -1,5 +1,6 @@
 """A session's rules: what is stepped, what is counted, what is flagged."""
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -292,6 +293,17 @@ def test_restored_session_is_flagged_once() -> None:
     back = Session.from_bytes(stream.to_bytes(), Shared(PREDICTOR, Rules(), "run"))
     back.mark(Flag.RESTORED)
     assert [p.flags for p in fed(back, 1, 2)] == [Flag.RESTORED, Flag(0)]
+
+
+def test_state_of_the_version_before_is_read_and_a_later_one_refused() -> None:
+    stream = session()
+    fed(stream, 0, 1)
+    version, *fields, _bins = msgspec.msgpack.decode(stream.to_bytes())
+    before = msgspec.msgpack.encode([version - 1, *fields])
+    back = Session.from_bytes(before, Shared(PREDICTOR, Rules(), "run"))
+    assert back.to_bytes() == stream.to_bytes()
+    with pytest.raises(ModelError, match=r"^session state: expected version 3, got 4$"):
+        Session.from_bytes(msgspec.msgpack.encode([4, *fields]), Shared(PREDICTOR, Rules(), "run"))
 
 
 def test_state_of_another_model_or_no_state_is_refused() -> None:

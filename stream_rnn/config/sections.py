@@ -13,7 +13,7 @@ from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
 from stream_rnn.transports.mqtt_settings import HIDDEN, MqttSettings
 from stream_rnn.transports.stdio import StdioSettings
 from stream_rnn.transports.stream_socket import TcpSettings, UnixSettings
-from stream_rnn.wire import WireName
+from stream_rnn.wire import AnyWire
 
 Answer: TypeAlias = Literal["sender", "mqtt", "both"]
 """Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
@@ -29,17 +29,18 @@ SOURCES = ("mqtt", "tcp", "unix", "udp", "unix_datagram", "stdio")
 """The sections that are ways in."""
 
 
-def check_lines(section: str, framing: Framing, wire: WireName | None) -> None:
+def check_lines(section: str, framing: Framing, wire: AnyWire | None) -> None:
     """Refuse binary encodings in lines.
 
     Raises:
         ConfigError: A line would carry something other than JSON.
     """
-    if framing == "lines" and wire not in {None, "json"}:
-        raise ConfigError(f"{section}.wire: expected 'json' with framing 'lines', got {wire!r}")
+    if framing == "lines" and wire not in {None, "json", "spikes_json"}:
+        expected = "'json' or 'spikes_json' with framing 'lines'"
+        raise ConfigError(f"{section}.wire: expected {expected}, got {wire!r}")
 
 
-def default_codec(framing: Framing) -> WireName:
+def default_codec(framing: Framing) -> AnyWire:
     """JSON in lines, the binary frame in frames."""
     return "json" if framing == "lines" else "frame"
 
@@ -88,12 +89,13 @@ class MqttSection(MqttSettings, frozen=True, kw_only=True, forbid_unknown_fields
     """Samples from an MQTT broker, predictions back to it.
 
     Attributes:
-        wire: Encoding of samples and predictions: `json`, `msgpack`, `f32` or `frame`.
+        wire: Encoding of samples and predictions: `json`, `msgpack`, `f32` or `frame`; or of packets of
+            spikes: `spikes_json` or `spikes_msgpack`.
         publish_qos: Quality of service of predictions.
         password_file: File whose first line is the password; relative to the config file.
     """
 
-    wire: WireName = "json"
+    wire: AnyWire = "json"
     publish_qos: Literal[0, 1] = 0
     password_file: str | None = None
 
@@ -102,11 +104,11 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Samples from TCP clients, each answered on its own connection.
 
     Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
-    wire: WireName | None = None
+    wire: AnyWire | None = None
     answer: Answer = "sender"
 
     def __post_init__(self) -> None:
@@ -114,7 +116,7 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
         check_lines("tcp", self.framing, self.wire)
 
     @property
-    def codec(self) -> WireName:
+    def codec(self) -> AnyWire:
         """The encoding: JSON in lines, the binary frame in frames, unless told."""
         return self.wire or default_codec(self.framing)
 
@@ -123,11 +125,11 @@ class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields
     """Samples from clients of a Unix socket, each answered on its own connection.
 
     Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
-    wire: WireName | None = None
+    wire: AnyWire | None = None
     answer: Answer = "sender"
 
     def __post_init__(self) -> None:
@@ -135,7 +137,7 @@ class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields
         check_lines("unix", self.framing, self.wire)
 
     @property
-    def codec(self) -> WireName:
+    def codec(self) -> AnyWire:
         """The encoding: JSON in lines, the binary frame in frames, unless told."""
         return self.wire or default_codec(self.framing)
 
@@ -148,7 +150,7 @@ class UdpSection(UdpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
-    wire: WireName = "json"
+    wire: AnyWire = "json"
     answer: Answer = "sender"
 
 
@@ -160,7 +162,7 @@ class UnixDatagramSection(UnixDatagramSettings, frozen=True, kw_only=True, forbi
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
-    wire: WireName = "json"
+    wire: AnyWire = "json"
     answer: Answer = "sender"
 
 
@@ -168,11 +170,11 @@ class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fiel
     """Samples from standard input, predictions to standard output; the daemon ends with its input.
 
     Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json`; `frames` carry any.
+        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
-    wire: WireName | None = None
+    wire: AnyWire | None = None
     answer: Answer = "sender"
 
     def __post_init__(self) -> None:
@@ -180,7 +182,7 @@ class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         check_lines("stdio", self.framing, self.wire)
 
     @property
-    def codec(self) -> WireName:
+    def codec(self) -> AnyWire:
         """The encoding: JSON in lines, the binary frame in frames, unless told."""
         return self.wire or default_codec(self.framing)
 

@@ -41,6 +41,7 @@ class Metrics:
             "evicted": pipeline.sessions.evicted,
             "predictions": pipeline.published,
             "samples": totals,
+            "packets": pipeline.sessions.packets,
             "refused": dict(pipeline.refused),
             "declined": pipeline.pauses.declined,
             "paused": pipeline.pauses.names,

@@ -13,6 +13,7 @@ import msgspec
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.ahead import Ahead
 from stream_rnn.daemon.announce import Happened
+from stream_rnn.daemon.binned import ways
 from stream_rnn.daemon.notes import Notes
 from stream_rnn.daemon.pauses import Pauses
 from stream_rnn.daemon.sources import Source
@@ -26,7 +27,7 @@ from stream_rnn.session.session import Session
 from stream_rnn.session.table import Sessions
 from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
-from stream_rnn.wire import CODECS, Codec
+from stream_rnn.wire import SPIKES, Codec, answer_of
 from stream_rnn.wire.rows import ROWS, RowCodec
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
@@ -65,6 +66,7 @@ class Pipeline:
         self.pauses = Pauses()
         self.latency = Latency(config.latency.groups)
         self.notes = Notes(config.recording)
+        self._ways = ways(self.sessions, self.notes)
         self._happened = happened
         self._config = config
         self._topic = f"{config.daemon.topic}/predictions/"
@@ -174,14 +176,15 @@ class Pipeline:
 
     def _serve(self, source: Source, messages: list[Message]) -> None:
         """Decode, step and answer messages that came together."""
-        codec, t_began = CODECS[source.wire], time.monotonic_ns()
-        if len(messages) >= FEW and self.notes.recorder is None:
+        (decode, codec), t_began = self._ways[source.wire], time.monotonic_ns()
+        # a packet may start its stream anew, and the samples before it must have been stepped by then
+        if len(messages) >= FEW and self.notes.recorder is None and source.wire not in SPIKES:
             if not self._serve_rows(source, codec, messages, t_began):
                 self._serve_together(source, codec, messages, t_began)
             return
         for message in messages:
             try:
-                samples = codec.decode_samples(message.payload, message.stream)
+                samples = decode(message.payload, message.stream)
             except CountedError as error:
                 self._refuse(source, message, error)
                 continue
@@ -306,7 +309,7 @@ class Pipeline:
         """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
         self.refused[error.reason] += 1
         self._happened(f"refused_{error.reason}", str(error), message.stream)
-        if source.replies and message.reply is not None and source.wire == "json":
+        if source.replies and message.reply is not None and answer_of(source.wire) == "json":
             message.reply(msgspec.json.encode({"error": error.reason, "detail": str(error)}))
 
 

@@ -16,7 +16,7 @@ from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.stdio import StdioTransport
 from stream_rnn.transports.stream_socket import StreamSocketServer
-from stream_rnn.wire import WireName
+from stream_rnn.wire import AnyWire
 
 
 class Source(NamedTuple):
@@ -24,7 +24,7 @@ class Source(NamedTuple):
 
     Attributes:
         transport: The way in.
-        wire: Encoding of its samples and their predictions.
+        wire: Encoding of its samples and their predictions, or of its packets of spikes.
         publisher: Where predictions are published, or None.
         qos: Quality of service of that.
         replies: Whether the sender is answered.
@@ -32,7 +32,7 @@ class Source(NamedTuple):
     """
 
     transport: Transport
-    wire: WireName
+    wire: AnyWire
     publisher: Publisher | None = None
     qos: int = 0
     replies: bool = True
@@ -88,7 +88,7 @@ def open_sources(
         )
         sources["mqtt"] = Source(mqtt, config.mqtt.wire, mqtt, config.mqtt.publish_qos, replies=False)
 
-    def add(name: str, transport: Transport, wire: WireName, answer: Answer) -> None:
+    def add(name: str, transport: Transport, wire: AnyWire, answer: Answer) -> None:
         sink = sources.get("mqtt")
         if answer == "sender" or sink is None:
             sources[name] = Source(transport, wire)

@@ -5,7 +5,7 @@ import time
 from stream_rnn.doctor.findings import Finding
 from stream_rnn.errors import WireError
 from stream_rnn.transports.base import Message
-from stream_rnn.wire import CODECS, WireName
+from stream_rnn.wire import CODECS, SPIKES, AnyWire, answer_of
 
 
 class Samples:
@@ -16,7 +16,7 @@ class Samples:
         features: How many the model takes; None for any.
     """
 
-    def __init__(self, wire: WireName, features: int | None) -> None:
+    def __init__(self, wire: AnyWire, features: int | None) -> None:
         self.subscribed = False
         self._wire, self._features = wire, features
         self._streams: set[str] = set()
@@ -38,17 +38,25 @@ class Samples:
         """Count messages, and keep what is wrong with the first that cannot be stepped."""
         for message in messages:
             try:
-                samples = CODECS[self._wire].decode_samples(message.payload, message.stream)
+                found = self._found(message)
             except WireError as error:
-                self._fault = self._fault or f"{message.topic}: {error}"
-                self._count += 1
-                continue
-            self._count += len(samples)
-            for sample in samples:
-                self._streams.add(sample.stream)
-                if self._features is not None and sample.x.shape != (self._features,) and not self._fault:
-                    got = sample.x.shape[0]
-                    self._fault = f"{message.topic}: expected {self._features} features, got {got}"
+                found = [("", str(error))]
+            self._count += len(found)
+            for stream, wrong in found:
+                self._streams.add(stream)
+                if wrong and not self._fault:
+                    self._fault = f"{message.topic}: {wrong}"
+
+    def _found(self, message: Message) -> list[tuple[str, str]]:
+        """The stream of each sample of a message, or of its packet of spikes, and what is wrong with it."""
+        D = self._features
+        if self._wire in SPIKES:
+            spikes = SPIKES[self._wire].decode(message.payload, message.stream)
+            wrong = D is not None and max(spikes.units, default=0) >= D
+            return [(spikes.stream, f"expected units below {D}, got {max(spikes.units)}" if wrong else "")]
+        samples = CODECS[answer_of(self._wire)].decode_samples(message.payload, message.stream)
+        widths = [(sample.stream, sample.x.shape[0]) for sample in samples]
+        return [(s, "" if got == (D or got) else f"expected {D} features, got {got}") for s, got in widths]
 
     def finding(self, topic: str) -> Finding:
         """Judge what came.

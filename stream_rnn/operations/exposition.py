@@ -63,6 +63,10 @@ def _of_samples(key: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], f
     return lambda facts: [((), facts["samples"][key])]
 
 
+def _of_packets(*keys: str) -> Callable[[Facts], Iterable[tuple[tuple[str, ...], float]]]:
+    return lambda facts: [((key,), facts["packets"][key]) for key in keys]
+
+
 def _outcomes(facts: Facts) -> list[tuple[tuple[str, ...], float]]:
     return [((name,), facts["samples"][name]) for name in OUTCOMES]
 
@@ -89,6 +93,9 @@ LATENCY = f"{PREFIX}latency_seconds"
 OUTCOMES = ("stepped", "duplicate", "late", "failed")
 """What becomes of a sample: exactly one of these, so that their sum is the samples that were decided on."""
 
+PACKETS = ("taken", "duplicate", "late")
+"""What becomes of a packet of spikes: exactly one of these."""
+
 METRICS = (
     Metric("predictions", "counter", "Predictions made.", (), _one("predictions")),
     Metric(
@@ -97,6 +104,28 @@ METRICS = (
         f"Samples by what became of them, each one of {', '.join(OUTCOMES)}.",
         ("outcome",),
         _outcomes,
+    ),
+    Metric(
+        "packets",
+        "counter",
+        f"Packets of spikes by what became of them, each one of {', '.join(PACKETS)}.",
+        ("outcome",),
+        _of_packets(*PACKETS),
+    ),
+    Metric(
+        "packets_odd",
+        "counter",
+        "Packets taken that overlapped what had been told, and gaps in time between packets.",
+        ("what",),
+        _of_packets("overlapping", "gaps"),
+    ),
+    Metric("spikes", "counter", "Spikes that came in packets.", (), lambda f: [((), f["packets"]["spikes"])]),
+    Metric(
+        "spikes_left_out",
+        "counter",
+        "Spikes told before or too late (repeated), or in rows not wholly covered (lost).",
+        ("why",),
+        _of_packets("repeated", "lost"),
     ),
     Metric(
         "refused", "counter", "Samples that could not be stepped, by reason.", ("reason",), _by("refused")

@@ -16,7 +16,7 @@ from stream_rnn.transports.base import Message
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.topics import TopicTemplate
-from stream_rnn.wire import CODECS, WireName
+from stream_rnn.wire import CODECS, AnyWire, WireName, answer_of
 
 
 class _Card(msgspec.Struct):
@@ -24,7 +24,7 @@ class _Card(msgspec.Struct):
 
 
 class _Source(msgspec.Struct):
-    wire: WireName
+    wire: AnyWire
     topic: str
 
 
@@ -109,7 +109,7 @@ class Subscriber:
         recorder: The recording under way.
 
     Raises:
-        ConfigError: The file exists already, or the model is not the daemon's.
+        ConfigError: The file exists already, or the model is not the daemon's, or it counts spikes into rows.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Subscriber:
         self.samples = self.predictions = self.events = self.refused = 0
         self._root, self._birth, self._path = root, birth, path
         self._model, self._flush_s, self._report = model, flush_s, report
-        self._codec = CODECS[birth.sources["mqtt"].wire]
+        self._codec = CODECS[_samples_of(birth)]
         self._template = TopicTemplate(settings.topic)
         self._dropped = 0
         self._recording: asyncio.Task[None] | None = None
@@ -218,3 +218,12 @@ class Subscriber:
         return Recorder(
             self._path, header, content, self._flush_s, 1_000_000, again=again, report=self._report
         )
+
+
+def _samples_of(birth: Birth) -> WireName:
+    """The encoding of samples. Where the rows begin that spikes are counted into, only the daemon knows."""
+    wire = birth.sources["mqtt"].wire
+    if wire != answer_of(wire):
+        expected = "expected a daemon that takes samples over MQTT"
+        raise ConfigError(f"record: {expected}, got {wire!r}: its own [recording] has the rows")
+    return answer_of(wire)

@@ -46,3 +46,27 @@ class Counters(msgspec.Struct):
     resets: int = 0
     stale: int = 0
     withheld: int = 0
+
+
+class Packets(msgspec.Struct):
+    """What happened to packets of spikes, of all streams; each ends in `taken`, `duplicate` or `late`.
+
+    Attributes:
+        taken: Told something new.
+        duplicate: Told nothing new.
+        late: Of a gap that had been given up.
+        overlapping: Taken, though a part of it had been told before.
+        gaps: Times that nothing was told of.
+        spikes: Spikes that came.
+        repeated: Of these, those told before, or late.
+        lost: Of these, those in rows that are not wholly covered.
+    """
+
+    taken: int = 0
+    duplicate: int = 0
+    late: int = 0
+    overlapping: int = 0
+    gaps: int = 0
+    spikes: int = 0
+    repeated: int = 0
+    lost: int = 0

@@ -16,7 +16,8 @@ import numpy as np
 from stream_rnn.errors import SampleError
 from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, WINDOW_AT, Memories
 from stream_rnn.preprocess import Outcome
-from stream_rnn.sample import F32, Flag, Prediction, Sample
+from stream_rnn.sample import F32, Flag, Prediction, Sample, Spikes
+from stream_rnn.session.bins import Binned, Bins, check
 from stream_rnn.session.kept import Kept
 from stream_rnn.session.shared import Shared, Unusual
 from stream_rnn.session.stored import VERSION, Stored, adapted_of, read, unusual_of, waiting_of
@@ -101,8 +102,34 @@ class Session(Kept):
         self._look_closely()
         return self._release(clock)
 
+    def bin(self, spikes: Spikes) -> Binned:
+        """Count a packet of spikes; the rows that it completes are samples to be fed, in order.
+
+        Rows are the model's, `rate_hz` a second from the first packet on, numbered from the next sample on.
+
+        Args:
+            spikes: The packet.
+
+        Raises:
+            SampleError: A unit that the model does not have, or a packet of too many rows; nothing changed.
+        """
+        shared, rules = self._shared, self._shared.rules
+        rate_hz, D = shared.predictor.model.card.rate_hz, shared.predictor.inputs
+        check(spikes, rate_hz, D)
+        unusual = self._mutable()
+        bins = unusual.bins
+        anew = bins is None or not bins.fits(rate_hz, D) or bins.restarted(spikes, rules.restart_after)
+        if bins is None or anew:
+            if self.last_seq >= 0:
+                self.reset()
+            bins = unusual.bins = Bins(spikes.from_ns, rate_hz, D, self.last_seq + 1)
+        return Binned(bins.take(spikes, shared.packets), anew)
+
     def reset(self) -> None:
-        """Start the hidden state anew; the next prediction is flagged. What waits counts as missed."""
+        """Start the hidden state anew; the next prediction is flagged. What waits counts as missed.
+
+        Spikes of a row that is not full yet are of the stream, not of the state: they stay.
+        """
         self._count("resets")
         unusual = self._mutable()
         self._count("missed", len(unusual.waiting))
@@ -133,6 +160,7 @@ class Session(Kept):
             self.memory.to_bytes(),
             unusual.owed,
             b"" if self._adapted is None else self._adapted.to_bytes(),
+            b"" if unusual.bins is None else unusual.bins.to_bytes(),
         )
         return msgspec.msgpack.encode(stored)
 
@@ -150,7 +178,7 @@ class Session(Kept):
         session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
         session._set(STEPPED, stored.counters.stepped)
         session._set(STATUS, FRESH if stored.fresh else ODD)
-        session._unusual = unusual_of(stored)
+        session._unusual = unusual_of(stored, shared.predictor)
         session._adapted = adapted_of(stored, shared.interval)
         return session
 

@@ -4,7 +4,8 @@ from stream_rnn.interval import Interval
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
-from stream_rnn.session.rules import Counters, Rules
+from stream_rnn.session.bins import Bins
+from stream_rnn.session.rules import Counters, Packets, Rules
 
 
 class Shared:
@@ -19,6 +20,7 @@ class Shared:
 
     Attributes:
         totals: What happened to all samples, those of forgotten sessions among them.
+        packets: What happened to all packets of spikes, likewise.
         memories: A row a session.
     """
 
@@ -26,7 +28,7 @@ class Shared:
         self, predictor: Predictor, rules: Rules, run: str, most: int = 1, interval: Interval | None = None
     ) -> None:
         self.predictor, self.rules, self.run, self.interval = predictor, rules, run, interval
-        self.totals = Counters()
+        self.totals, self.packets = Counters(), Packets()
         self.memories = Memories(predictor.shape, most)
 
 
@@ -41,9 +43,10 @@ class Unusual:
         gaps: The last gaps, (first missing, first there again).
         waiting: Samples that wait for an earlier one, and when they came, by seq.
         last_x: The last sample as it came, where the window of the memory does not hold it.
+        bins: Where its spikes are counted, if it gets any.
     """
 
-    __slots__ = ("counters", "gaps", "last_x", "late_run", "late_seq", "owed", "waiting")
+    __slots__ = ("bins", "counters", "gaps", "last_x", "late_run", "late_seq", "owed", "waiting")
 
     def __init__(self) -> None:
         self.counters = Counters()
@@ -51,6 +54,7 @@ class Unusual:
         self.gaps: list[tuple[int, int]] = []
         self.waiting: dict[int, tuple[Sample, int]] = {}
         self.last_x: F32 | None = None
+        self.bins: Bins | None = None
 
     @property
     def pending(self) -> bool:

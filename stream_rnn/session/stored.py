@@ -7,10 +7,12 @@ from stream_rnn.errors import ModelError
 from stream_rnn.interval import Adapted, Interval
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Sample
+from stream_rnn.session.bins import Bins
 from stream_rnn.session.rules import Counters
 from stream_rnn.session.shared import Unusual
 
-VERSION = 2
+VERSION = 3
+READABLE = (2, VERSION)  # 2 knew no spikes
 
 
 class Waiting(msgspec.Struct, array_like=True):
@@ -40,6 +42,7 @@ class Stored(msgspec.Struct, array_like=True):
     memory: bytes
     owed: int = 0  # flags of the next prediction
     adapted: bytes = b""  # margins of its intervals
+    bins: bytes = b""  # the row of spikes that is not full yet
 
 
 def waiting_of(unusual: Unusual) -> list[Waiting]:
@@ -50,8 +53,12 @@ def waiting_of(unusual: Unusual) -> list[Waiting]:
     ]
 
 
-def unusual_of(stored: Stored) -> Unusual:
-    """What was out of the ordinary in a session that was stored."""
+def unusual_of(stored: Stored, predictor: Predictor) -> Unusual:
+    """What was out of the ordinary in a session that was stored.
+
+    Raises:
+        ModelError: Its row of spikes is none.
+    """
     unusual = Unusual()
     unusual.counters, unusual.gaps = stored.counters, stored.gaps
     unusual.late_seq, unusual.late_run = stored.late_seq, stored.late_run
@@ -59,6 +66,8 @@ def unusual_of(stored: Stored) -> Unusual:
     unusual.waiting = {
         w.seq: (Sample(stored.stream, w.seq, w.t_ns, _writable(w.x)), w.t_received_ns) for w in stored.waiting
     }
+    if stored.bins:
+        unusual.bins = Bins.from_bytes(stored.bins, predictor.model.card.rate_hz, predictor.inputs)
     return unusual
 
 
@@ -91,7 +100,7 @@ def read(data: bytes, predictor: Predictor) -> Stored:
         stored = msgspec.msgpack.decode(data, type=Stored)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ModelError(f"session state: {error}") from None
-    if stored.version != VERSION:
+    if stored.version not in READABLE:
         raise ModelError(f"session state: expected version {VERSION}, got {stored.version}")
     if stored.model != predictor.hash:
         raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model}")

@@ -25,6 +25,7 @@ class Sessions:
 
     Attributes:
         totals: What happened to all samples, those of forgotten sessions among them.
+        packets: What happened to all packets of spikes, likewise.
         evicted: Sessions forgotten because they were idle.
     """
 
@@ -42,11 +43,16 @@ class Sessions:
         self._table: dict[str, Session] = {}
         self._rows: list[Session | None] = [None] * max_streams  # whose each one is
         self._used_ns: I64 = np.full(max_streams, NEVER)  # by row: looked through as one array
-        self.totals = self._shared.totals
+        self.totals, self.packets = self._shared.totals, self._shared.packets
         self.evicted = 0
 
     def __len__(self) -> int:
         return len(self._table)
+
+    @property
+    def inputs(self) -> int:
+        """Features of a sample."""
+        return self._shared.predictor.inputs
 
     def __contains__(self, stream: str) -> bool:
         return stream in self._table

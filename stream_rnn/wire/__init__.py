@@ -1,11 +1,13 @@
-"""Bytes to samples, predictions to bytes. No I/O: give it bytes, take messages.
+"""Bytes to samples or packets of spikes, predictions to bytes. No I/O: give it bytes, take messages.
 
-Every codec keeps the contract of `Codec`; `CODECS` names them as the config does.
+Every codec of samples keeps the contract of `Codec`; `CODECS` names them as the config does, and `SPIKES`
+those of packets, which are answered in the encoding that `answer_of` tells.
 """
 
 from typing import Literal, Protocol, TypeAlias
 
 from stream_rnn.sample import Prediction, Sample
+from stream_rnn.wire import spikes
 from stream_rnn.wire.f32 import F32Codec
 from stream_rnn.wire.frame import FrameCodec
 from stream_rnn.wire.named import JSON, MSGPACK
@@ -40,5 +42,18 @@ class Codec(Protocol):
 
 
 WireName: TypeAlias = Literal["json", "msgpack", "f32", "frame"]
+"""Encodings of samples and predictions."""
+SpikesName: TypeAlias = Literal["spikes_json", "spikes_msgpack"]
+"""Encodings of packets of spikes."""
+AnyWire: TypeAlias = Literal[WireName, SpikesName]
+"""What may come in."""
 
 CODECS: dict[WireName, Codec] = {"json": JSON, "msgpack": MSGPACK, "f32": F32Codec(), "frame": FrameCodec()}
+SPIKES: dict[SpikesName, spikes.SpikesCodec] = {"spikes_json": spikes.JSON, "spikes_msgpack": spikes.MSGPACK}
+
+
+def answer_of(wire: AnyWire) -> WireName:
+    """The encoding of the predictions that answer what comes in so."""
+    if wire == "spikes_json":
+        return "json"
+    return "msgpack" if wire == "spikes_msgpack" else wire
