@@ -202,9 +202,6 @@ def test_what_a_model_keeps_is_not_told_anew(
     assert (code, err) == (2, f"stream-rnn: {message.format(hash=load_model(model).hash)}\n")
 
 
-@pytest.mark.parametrize(
-    ("decoder", "chosen"), [("wiener", {"lags", "strength"}), ("kalman", {"order", "noise"})]
-)
 def test_ensemble_tells_its_members_and_is_fine_tuned_and_evaluated_like_any_model(
     cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,7 +210,9 @@ def test_ensemble_tells_its_members_and_is_fine_tuned_and_evaluated_like_any_mod
     report = json.loads(out)
     assert len(report["members_validation_r2"]) == 3
     assert "epoch 6/6: loss " in err
-    assert str(load_model(Path(output)).card.architecture) == "6 inputs, 3 x (gru 8, gru 8), 2 linear outputs"
+    assert (
+        str(load_model(Path(output)).card.architecture) == "12 inputs, 3 x (gru 8, gru 8), 2 linear outputs"
+    )
     _, evaluated, _ = said(capsys, "evaluate", output, str(cortex), "--json")
     assert json.loads(evaluated)["test"] == report["test"]
     _, out, _ = said(capsys, "train", str(cortex), "-o", tuned, "--fine-tune", output, "--seed", "4")
@@ -232,6 +231,9 @@ def test_search_goes_before_an_ensemble(
     assert json.loads(out)["members_validation_r2"][0] == pytest.approx(max(trials), abs=6e-4)
 
 
+@pytest.mark.parametrize(
+    ("decoder", "chosen"), [("wiener", {"lags", "strength"}), ("kalman", {"order", "noise"})]
+)
 def test_linear_decoder_is_fitted_and_tells_what_it_chose(
     cortex: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], decoder: str, chosen: set[str]
 ) -> None:

@@ -53,21 +53,15 @@ def fit_networks(
     fitted = list(begun)
     for number in range(len(fitted), len(parents)):
         seeded = msgspec.structs.replace(options, seed=options.seed + number)
-        tell = _numbered(progress, number, len(parents))
+
+        def tell(epoch: Epoch, member: int = number) -> None:
+            progress(epoch.among(member, len(parents)))
+
         fitted.append(fit(recordings, seeded, tell, parent=parents[number], keeper=keepers(number)))
     if len(fitted) == 1:
         return fitted[0]
     data = checked_data(recordings, options, parents[0])
     return _whole(fitted, data, parent)
-
-
-def _numbered(progress: Callable[[Epoch], None], number: int, of: int) -> Callable[[Epoch], None]:
-    """Tell the epochs of one member as a part of all."""
-
-    def tell(epoch: Epoch) -> None:
-        progress(epoch._replace(number=number * epoch.of + epoch.number, of=of * epoch.of))
-
-    return tell
 
 
 def _whole(fitted: list[Fitted], data: Data, parent: Model | None) -> Fitted:

@@ -38,6 +38,10 @@ class Epoch(NamedTuple):
     validation_r2: float
     best_r2: float
 
+    def among(self, fit: int, of: int) -> "Epoch":
+        """The same, numbered through several fits, of which this one is number `fit`, from 0."""
+        return self._replace(number=fit * self.of + self.number, of=of * self.of)
+
 
 class State(NamedTuple):
     """All that a fit depends on between two epochs, beside its options and data.

@@ -68,7 +68,7 @@ def search(
         trials: How many fits, those of an earlier search with this file among them.
         kept: JSON lines of what was tried.
         tell: Told of every trial and of the best so far.
-        progress: Told of every epoch.
+        progress: Told of every epoch, numbered through all trials.
 
     Raises:
         RecordingError: The recordings do not fit together, or cannot be trained on.
@@ -79,7 +79,11 @@ def search(
     best, found = max(tried, key=lambda t: t.validation_r2, default=None), None
     for number in range(len(tried), trials):
         drawn = draw(options, given, number)
-        fitted = fit(recordings, drawn, progress)
+
+        def watch(epoch: Epoch, trial: int = number) -> None:
+            progress(epoch.among(trial, trials))
+
+        fitted = fit(recordings, drawn, watch)
         trial = Trial(number, drawn, fitted.validation_r2)
         if best is None or trial.validation_r2 > best.validation_r2:
             best, found = trial, fitted
@@ -88,7 +92,9 @@ def search(
             file.write(msgspec.json.encode(line) + b"\n")
         tell(trial, best)
     assert best is not None
-    return best.options, found if found is not None else fit(recordings, best.options, progress)
+    if found is None:  # by a search that was cut off
+        found = fit(recordings, best.options, lambda epoch: progress(epoch.among(trials, trials + 1)))
+    return best.options, found
 
 
 def draw(options: Options, given: frozenset[str], number: int) -> Options:
