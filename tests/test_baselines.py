@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from stream_rnn.errors import ConfigError, RecordingError, StreamRnnError
+from stream_rnn.interval import Interval
 from stream_rnn.model.architecture import Architecture, Layer
 from stream_rnn.model.file import load_model
 from stream_rnn.model.model import Model
@@ -21,6 +22,8 @@ from stream_rnn.training import kalman, wiener
 from stream_rnn.training.baselines import FITS, Decoder, Options, fit_kalman, fit_wiener
 from stream_rnn.training.evaluate import decode, score
 from stream_rnn.training.gradient import Backpropagation
+from stream_rnn.training.interval import calibrated
+from stream_rnn.training.windows import gather
 from tests import reference
 from tests.reference import F64
 from tests.small import saved_model
@@ -224,6 +227,20 @@ def test_simulated_cortex_is_decoded(decoder: Decoder) -> None:
     scores = score(decode(Predictor(MODELS[decoder]), CORTEX, "test"), CORTEX.y_names)
     assert scores.r2_mean is not None
     assert scores.r2_mean > 0.4
+
+
+@decoders
+def test_residuals_are_of_rows_the_decoder_had_not_been_fitted_to(decoder: Decoder) -> None:
+    model = MODELS[decoder]
+    data = gather([CORTEX], 0, QUICK.validation)
+    refitted = calibrated(model, data).residuals
+    assert model.residuals is not None
+    assert refitted is not None
+    assert (np.std(refitted, axis=0) < np.std(model.residuals, axis=0)).all()
+    tested = decode(Predictor(model), CORTEX, "test")
+    low, high = Interval(model.residuals, 0.8).margins
+    inside = (tested.truth >= tested.y + low) & (tested.truth <= tested.y + high)
+    np.testing.assert_allclose(inside.mean(axis=0), 0.8, atol=0.15)
 
 
 def test_only_filters_write_their_lags() -> None:

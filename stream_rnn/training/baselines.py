@@ -24,6 +24,7 @@ from stream_rnn.recordings.table import Recording
 from stream_rnn.sample import F32
 from stream_rnn.training import kalman, wiener
 from stream_rnn.training.finish import finished
+from stream_rnn.training.interval import calibrated
 from stream_rnn.training.options import unscaled
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.wiener import F64
@@ -131,16 +132,17 @@ def fit_wiener(recordings: list[Recording], options: Options) -> Baseline:
     data, rate_hz = _gathered(recordings, options), recordings[0].rate_hz
     tried = []
     for binned in _each_bin(recordings[0], data, options):
-        choice, w = _best_wiener(binned, options.history_s * rate_hz / binned.bin)
-        tried.append((choice, binned, w))
-    choice, binned, w = max(tried, key=lambda one: _validation_r2(one[0]))
+        choice, *ws = _best_wiener(binned, options.history_s * rate_hz / binned.bin)
+        tried.append((choice, binned, ws))
+    choice, binned, ws = max(tried, key=lambda one: _validation_r2(one[0]))
     lags, K = int(choice.settings["lags"]), data.y.shape[1]
     layer = Layer("fir", K, lags=lags)
-    return _baseline("wiener", recordings, options, binned, choice, layer, wiener.filter_weights(w, lags))
+    before, after = (wiener.filter_weights(w, lags) for w in ws)
+    return _baseline("wiener", recordings, options, binned, choice, layer, before, after)
 
 
-def _best_wiener(binned: _Binned, most_lags: float) -> tuple[Choice, F64]:
-    """The best number of lags and strength, and its weights fitted to all training rows."""
+def _best_wiener(binned: _Binned, most_lags: float) -> tuple[Choice, F64, F64]:
+    """The best number of lags and strength, its weights without the rows that chose, and with them."""
     data, D = binned.data, binned.z.shape[1]
     lags = [n for n in LAGS if n == 1 or (n <= most_lags and n * D <= MOST_WEIGHTS)]
     dense = _thinned(binned)
@@ -161,8 +163,9 @@ def _best_wiener(binned: _Binned, most_lags: float) -> tuple[Choice, F64]:
     best = max(itertools.chain(*map(tried, STRENGTHS)), key=_validation_r2)
     finer = [round(factor * best.settings["strength"], 9) for factor in FINER]
     best = max(best, *itertools.chain(*map(tried, finer)), key=_validation_r2)
-    P = 1 + int(best.settings["lags"]) * D
-    return best, wiener.ridges(fitted + chosen_by, [P], best.settings["strength"])[0]
+    P, strength = 1 + int(best.settings["lags"]) * D, best.settings["strength"]
+    before, after = (wiener.ridges(rows, [P], strength)[0] for rows in (fitted, fitted + chosen_by))
+    return best, before, after
 
 
 def _validation_r2(choice: Choice) -> float:
@@ -193,10 +196,12 @@ def fit_kalman(recordings: list[Recording], options: Options) -> Baseline:
                 score = _validated(binned, layer, kalman.filter_weights(system, K, noise), warm)
                 tried.append((Choice(score, {"order": order, "noise": noise}), binned, layer))
     choice, binned, layer = max(tried, key=lambda one: _validation_r2(one[0]))
-    order = int(choice.settings["order"])
-    system = kalman.fit_system(binned.z, data.y, binned.stretches, binned.bin, order)
-    arrays = kalman.filter_weights(system, K, choice.settings["noise"])
-    return _baseline("kalman", recordings, options, binned, choice, layer, arrays)
+    order, noise = int(choice.settings["order"]), choice.settings["noise"]
+    before, after = (
+        kalman.filter_weights(kalman.fit_system(binned.z, data.y, rows, binned.bin, order), K, noise)
+        for rows in (train, binned.stretches)
+    )
+    return _baseline("kalman", recordings, options, binned, choice, layer, before, after)
 
 
 FITS: dict[Decoder, Callable[[list[Recording], Options], Baseline]] = {
@@ -263,9 +268,13 @@ def _baseline(
     binned: _Binned,
     choice: Choice,
     layer: Layer,
-    arrays: Arrays,
+    before: Arrays,
+    after: Arrays,
 ) -> Baseline:
-    """The decoder as a model."""
+    """The decoder as a model.
+
+    Its residuals on the validation rows are those of the decoder before it was fitted to them too.
+    """
     data, architecture = binned.data, _architecture(binned, layer)
     settings = {"bin_ms": 1000 * binned.bin / recordings[0].rate_hz, **choice.settings}
     provenance: Provenance = {
@@ -274,6 +283,19 @@ def _baseline(
         "validation_r2": round(choice.validation_r2, 6),
         "training_rows": int((data.train | data.validation).sum()),
     }
-    weights = _flat(architecture, arrays)
-    model = finished(recordings, data, architecture, weights, binned.preprocess, options.horizon, provenance)
-    return Baseline(model, Choice(choice.validation_r2, settings))
+    without, model = (
+        finished(
+            recordings,
+            data,
+            architecture,
+            _flat(architecture, arrays),
+            binned.preprocess,
+            options.horizon,
+            provenance,
+        )
+        for arrays in (before, after)
+    )
+    residuals = calibrated(without, data).residuals
+    return Baseline(
+        msgspec.structs.replace(model, residuals=residuals), Choice(choice.validation_r2, settings)
+    )
