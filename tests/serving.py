@@ -11,12 +11,12 @@ from stream_rnn.daemon.sources import Source
 from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
 from stream_rnn.transports.memory import MemoryTransport
-from stream_rnn.wire import WireName
+from stream_rnn.wire import AnyWire
 
 
 @contextlib.asynccontextmanager
 async def serving_in_memory(
-    model: Model, wire: WireName = "json", *, reply: bool = False, **sections: dict[str, Any]
+    model: Model, /, wire: AnyWire = "json", *, reply: bool = False, **sections: dict[str, Any]
 ) -> AsyncIterator[tuple[Daemon, MemoryTransport]]:
     """A daemon that is ready, and the transport to it, for as long as the context lasts.
 

@@ -1,9 +1,8 @@
 """Spikes into the daemon over the transport in memory: what is predicted is what `evaluate` says offline."""
 
 import asyncio
-import contextlib
+import functools
 import itertools
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from hypothesis import strategies as st
 import stream_rnn
 from stream_rnn.config.load import load_config
 from stream_rnn.daemon.binned import Rehearsed
-from stream_rnn.daemon.daemon import Daemon
-from stream_rnn.daemon.sources import Source
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.direct import predictions_of
 from stream_rnn.recordings.mcap import McapRecording
@@ -28,6 +25,7 @@ from stream_rnn.session.table import Sessions
 from stream_rnn.training.evaluate import decode
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.wire import CODECS, SPIKES, AnyWire, SpikesName, answer_of
+from tests.serving import serving_in_memory
 from tests.small import saved_model, small_model
 
 MS = 1_000_000
@@ -38,28 +36,9 @@ ROWS = 40
 RNG = np.random.default_rng(4)
 UNITS = RNG.integers(0, 5, 300)
 AFTER_NS = RNG.integers(0, ROWS * 10 * MS, 300)  # since the start
-FLAGS: dict[str, Any] = {"model": {"path": "unused"}, "mqtt": {}}
-CONFIG = load_config(None, {}, FLAGS)
+CONFIG = load_config(None, {}, {"model": {"path": "unused"}, "mqtt": {}})
 BASE = "stream_rnn/decoder"
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    wire: AnyWire = "spikes_json", *, reply: bool = False, **sections: dict[str, Any]
-) -> AsyncIterator[tuple[Daemon, MemoryTransport]]:
-    config = load_config(None, {}, {**FLAGS, **sections})
-    daemon = Daemon(config, PREDICTOR, lambda *_: None)
-    daemon.open_configured()
-    daemon.sources.clear()
-    transport = MemoryTransport(on_connect=daemon.births)
-    daemon.add("memory", Source(transport, wire, None if reply else transport))
-    task = asyncio.create_task(daemon.run(), name="daemon")
-    await transport.ready()
-    try:
-        yield daemon, transport
-    finally:
-        daemon.stop()
-        await task
+serving = functools.partial(serving_in_memory, MODEL)
 
 
 def packet(from_ns: int, to_ns: int, stream: str = "") -> Spikes:
@@ -115,7 +94,7 @@ def test_where_spikes_are_cut_into_packets_and_packets_into_reads_does_not_matte
     payloads = [SPIKES["spikes_json"].encode(packet(*edge)) for edge in itertools.pairwise(edges)]
 
     async def live() -> list[Prediction]:
-        async with serving() as (_, transport):
+        async with serving("spikes_json") as (_, transport):
             for at in range(0, len(payloads), read):
                 transport.feed("a", *payloads[at : at + read])
             return said(transport)
@@ -126,7 +105,7 @@ def test_where_spikes_are_cut_into_packets_and_packets_into_reads_does_not_matte
 async def test_interleaved_streams_equal_separate_ones() -> None:
     ended = ROWS * 10 * MS
     cut = [(t, t + 7 * MS) for t in range(0, ended, 7 * MS)]
-    async with serving() as (_, transport):
+    async with serving("spikes_json") as (_, transport):
         for mine, other in zip(packets(), [packet(*edge, stream="b") for edge in cut], strict=False):
             transport.feed("a", mine, SPIKES["spikes_json"].encode(other))
         a, b = (ys(said(transport, stream)) for stream in "ab")
@@ -137,7 +116,7 @@ async def test_interleaved_streams_equal_separate_ones() -> None:
 
 async def test_sender_is_answered_once_a_row_and_told_what_was_refused() -> None:
     bad = msgspec.json.encode({"from_ns": 1, "to_ns": 2, "units": [5], "times_ns": [1]})
-    async with serving(reply=True) as (daemon, transport):
+    async with serving("spikes_json", reply=True) as (daemon, transport):
         transport.feed("tcp:1", *packets(stop_ms=10), bad, b'{"x": [1]}')
         assert daemon.pipeline.refused == {"unit": 1, "fields": 1}
     prediction, unit, fields = (msgspec.json.decode(payload) for _, payload in transport.replies)
@@ -148,7 +127,7 @@ async def test_sender_is_answered_once_a_row_and_told_what_was_refused() -> None
 
 async def test_every_packet_is_counted() -> None:
     every = packets()
-    async with serving() as (daemon, transport):
+    async with serving("spikes_json") as (daemon, transport):
         transport.feed("a", *every[:4], every[2], *every[8:12], every[5])
         got, packets_told = said(transport), daemon.pipeline.sessions.packets
     assert [(p.seq, p.missed) for p in got] == [(0, 0), (1, 0), (4, 2), (5, 0)]
@@ -160,7 +139,7 @@ async def test_every_packet_is_counted() -> None:
 
 
 async def test_dropped_packets_are_a_gap_of_the_stream() -> None:
-    async with serving(inbox={"policy": "drop_oldest", "size": 2}) as (daemon, transport):
+    async with serving("spikes_json", inbox={"policy": "drop_oldest", "size": 2}) as (daemon, transport):
         transport.feed("a", *packets()[:2])
         daemon.pipeline.drain()
         transport.feed("a", *packets()[2:8])
@@ -170,7 +149,7 @@ async def test_dropped_packets_are_a_gap_of_the_stream() -> None:
 
 
 async def test_rows_of_a_paused_stream_are_declined_and_a_gap_when_it_goes_on() -> None:
-    async with serving() as (daemon, transport):
+    async with serving("spikes_json") as (daemon, transport):
         for number, payload in enumerate(packets(stop_ms=60)):
             if number == 4:
                 daemon.pipeline.pauses.pause("a")
@@ -182,7 +161,7 @@ async def test_rows_of_a_paused_stream_are_declined_and_a_gap_when_it_goes_on() 
 
 
 async def test_forgotten_stream_begins_its_rows_where_it_is_heard_of_again() -> None:
-    async with serving() as (daemon, transport):
+    async with serving("spikes_json") as (daemon, transport):
         transport.feed("a", *packets(stop_ms=15))
         assert daemon.pipeline.evict_idle(2**63 - 1) == ["a"]
         transport.feed("a", *packets()[3:5])
@@ -193,7 +172,7 @@ async def test_forgotten_stream_begins_its_rows_where_it_is_heard_of_again() -> 
 
 async def test_stream_goes_on_in_the_middle_of_a_row_after_a_restore_and_a_reload() -> None:
     every = packets()
-    async with serving() as (daemon, transport):
+    async with serving("spikes_json") as (daemon, transport):
         transport.feed("a", *every[:13])
         session = daemon.pipeline.sessions.peek("a")
         assert session is not None
@@ -215,7 +194,8 @@ async def test_recording_of_packets_proves_itself_and_plays_from_anywhere(
     path, every = tmp_path / "r.mcap", packets()
     model = {"path": str(saved_model(tmp_path, MODEL))}
     recording = {"path": str(path), "flush_s": 0.01, "states_every": states_every}
-    async with serving(model=model, recording=recording, stream={"restart_after": 3}) as (daemon, transport):
+    sections: dict[str, Any] = {"model": model, "recording": recording, "stream": {"restart_after": 3}}
+    async with serving("spikes_json", **sections) as (daemon, transport):
         transport.feed("a", *every[:9], every[4], *every[9:15], *every[20:41])  # a repeat, a gap
         daemon.pipeline.reset("a")
         transport.feed("a", *every[41:70])
@@ -233,7 +213,7 @@ async def test_recording_of_packets_proves_itself_and_plays_from_anywhere(
 
 
 async def test_what_is_done_ahead_of_a_packet_leaves_no_trace() -> None:
-    async with serving() as (daemon, transport):
+    async with serving("spikes_json") as (daemon, transport):
         for number, payload in enumerate(packets()):
             transport.feed("a", payload)
             session, ahead = daemon.pipeline.sessions.peek("a"), daemon.pipeline.ahead
@@ -253,7 +233,7 @@ def test_rehearsed_packet_is_one_row_of_all_its_spikes() -> None:
 
 
 async def test_birth_and_metrics_tell_of_packets() -> None:
-    async with serving(daemon={"metrics_s": 0.05}) as (_, transport):
+    async with serving("spikes_json", daemon={"metrics_s": 0.05}) as (_, transport):
         transport.feed("a", *packets(stop_ms=20))
         async with asyncio.timeout(5):
             while not (told := [p for t, p in transport.published if t == f"{BASE}/metrics"]):  # noqa: ASYNC110 - nobody sets an event then
