@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from stream_rnn.interval import quantiles
 from stream_rnn.model.ensemble import joined, members_of
 from stream_rnn.model.model import Model, Provenance
 from stream_rnn.predictor import with_golden
 from stream_rnn.recordings.table import Recording
 from stream_rnn.training.checkpoint import Keeper
 from stream_rnn.training.fit import Fitted, checked_data, fit, told
-from stream_rnn.training.interval import calibrated, validated
+from stream_rnn.training.interval import validated
 from stream_rnn.training.options import Options
 from stream_rnn.training.r2 import r2_mean
 from stream_rnn.training.run import Epoch
@@ -68,7 +69,8 @@ def _whole(fitted: list[Fitted], data: Data, parent: Model | None) -> Fitted:
     """The members as one model, with what is measured on it."""
     first = fitted[0].model
     model = with_golden(joined([one.model for one in fitted]), first.golden_x)
-    validation_r2 = r2_mean(*validated(model, data))
+    truth, ys = validated(model, data)
+    validation_r2 = r2_mean(truth, ys)
     history = _mean_history([one.history for one in fitted])
     best_epoch = round(float(np.median([one.best_epoch for one in fitted])))
     provenance: Provenance = {
@@ -80,7 +82,7 @@ def _whole(fitted: list[Fitted], data: Data, parent: Model | None) -> Fitted:
         **({} if parent is None else {"fine_tuned_from": parent.hash}),
     }
     card = msgspec.structs.replace(model.card, provenance=provenance)
-    whole = calibrated(msgspec.structs.replace(model, card=card), data)
+    whole = msgspec.structs.replace(model, card=card, residuals=quantiles(truth - ys))
     return Fitted(whole, history, best_epoch, validation_r2, tuple(fitted))
 
 
