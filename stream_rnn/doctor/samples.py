@@ -49,14 +49,18 @@ class Samples:
 
     def _found(self, message: Message) -> list[tuple[str, str]]:
         """The stream of each sample of a message, or of its packet of spikes, and what is wrong with it."""
-        D = self._features
+        D, payload, stream = self._features, message.payload, message.stream
         if self._wire in SPIKES:
-            spikes = SPIKES[self._wire].decode(message.payload, message.stream)
-            wrong = D is not None and max(spikes.units, default=0) >= D
-            return [(spikes.stream, f"expected units below {D}, got {max(spikes.units)}" if wrong else "")]
-        samples = CODECS[answer_of(self._wire)].decode_samples(message.payload, message.stream)
-        widths = [(sample.stream, sample.x.shape[0]) for sample in samples]
-        return [(s, "" if got == (D or got) else f"expected {D} features, got {got}") for s, got in widths]
+            spikes = SPIKES[self._wire].decode(payload, stream)
+            got = max(spikes.units, default=-1)
+            wrong = f"expected units below {D}, got {got}" if D is not None and got >= D else ""
+            return [(spikes.stream, wrong)]
+        found = []
+        for sample in CODECS[answer_of(self._wire)].decode_samples(payload, stream):
+            got = sample.x.shape[0]
+            wrong = f"expected {D} features, got {got}" if D is not None and got != D else ""
+            found.append((sample.stream, wrong))
+        return found
 
     def finding(self, topic: str) -> Finding:
         """Judge what came.
