@@ -124,7 +124,8 @@ def _from_environment(environment: Mapping[str, str]) -> Settings:
     for name, raw in sorted(environment.items()):
         section, found, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and found:
-            settings.setdefault(section, {})[key] = parse_value(raw)
+            # a secret is what it says: 0123 and "x" are no number and no quoted text
+            settings.setdefault(section, {})[key] = raw if (section, key) in SECRETS else parse_value(raw)
     return settings
 
 

@@ -5,13 +5,13 @@ except that a reload answers when it is done.
 """
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from stream_rnn.errors import StreamRnnError
+from stream_rnn.transports.admission import same_token
 
 VERBS = {
     "reset": "start a stream's hidden state anew; its next prediction is flagged `reset`",
@@ -146,7 +146,7 @@ class Commands:
 
 
 def _same(expected: str, got: str | None) -> bool:
-    return got is not None and hmac.compare_digest(expected.encode(), got.encode())
+    return got is not None and same_token(expected, got)
 
 
 def _what(token: str | None) -> str:
