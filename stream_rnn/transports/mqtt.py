@@ -28,6 +28,7 @@ COUNTERS = (
     "dropped_disconnected",
     "dropped_full",
     "dropped_bad_topic",
+    "declined",
     "unconfirmed",
 )
 
@@ -48,9 +49,10 @@ class MqttTransport:
 
     Attributes:
         counters: received, commands, published, connections, ignored_retained, ignored_topic,
-            dropped_disconnected, dropped_full, dropped_bad_topic, unconfirmed (accepted by `publish`, but
-            not sent, or at qos 1 not confirmed, when the connection ended; a persistent session of the
-            built-in client sends those of qos 1 again, and counts what is left at the end).
+            dropped_disconnected, dropped_full, dropped_bad_topic, declined (qos 1 and version 5: the broker
+            refused them), unconfirmed (accepted by `publish`, but not sent, or at qos 1 not confirmed, when
+            the connection ended; a persistent session of the built-in client sends those of qos 1 again, and
+            counts what is left at the end).
 
     Raises:
         ConfigError: A topic cannot be subscribed to.
@@ -134,7 +136,8 @@ class MqttTransport:
             self.counters["received"] += len(messages)
             deliver(messages)
 
-        link = self._new_link(Intake(self._router.resolve, self._sort, self._obey, deliver_counted), tls)
+        intake = Intake(self._router.resolve, self._sort, self._obey, deliver_counted, self._declined)
+        link = self._new_link(intake, tls)
         try:
             await link.connect()
             try:
@@ -198,6 +201,11 @@ class MqttTransport:
             else link.publish(topic, payload, 1, correlation=correlation)
         )
         self.counters[outcome] += 1
+
+    def _declined(self, topic: str, reason: str) -> None:
+        """Count and tell what the broker did not take."""
+        self.counters["declined"] += 1
+        self._report("refused", f"{self._name}: publication on {topic[:100]!r} refused: {reason}")
 
     def _after(self, exc: LostError) -> None:
         """Report the end of a connection or attempt.

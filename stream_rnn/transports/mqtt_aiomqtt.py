@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import aiomqtt
@@ -122,6 +123,7 @@ class AiomqttLink:
         refused = {}
         try:
             for birth in births:
+                self._paho.on_publish = partial(self._on_birth, birth.topic)
                 await self._client.publish(*birth)
             self._confirm_publications(wanted=False)
             self._greeted = True
@@ -144,6 +146,13 @@ class AiomqttLink:
             await self._client.__aexit__(None, None, None)
         except aiomqtt.MqttError as error:
             raise explain(error) from None
+
+    def _on_birth(self, topic: str, *told: Any) -> None:  # noqa: ANN401  # client, data, number, code, properties
+        """Tell of a birth that the broker refused; aiomqtt takes every answer for a confirmation."""
+        if told[3].is_failure:
+            self._intake.declined(topic, str(told[3]).lower())
+        assert self._confirm is not None
+        self._confirm(*told)
 
     def _confirm_publications(self, *, wanted: bool) -> None:
         """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
@@ -196,6 +205,9 @@ class AiomqttLink:
                 sock.shutdown(socket.SHUT_RDWR)
             while self._paho.socket() is not None:
                 self._paho.loop_read()  # meets the end, closes, and stops paho's and aiomqtt's housekeeping
+        ended = self._client._disconnected  # noqa: SLF001
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # told already: asyncio need not tell it again, with a traceback
         return unsent
 
     def _on_message(self, _client: paho.Client, _userdata: Any, packet: paho.MQTTMessage) -> None:  # noqa: ANN401

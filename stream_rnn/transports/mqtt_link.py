@@ -61,12 +61,14 @@ class Intake(NamedTuple):
             is to be ignored.
         obey: Takes a command; the samples that came before it have been delivered.
         deliver: Takes the samples of one read.
+        declined: Takes (topic, reason) of a publication of qos 1 that the broker refused (version 5).
     """
 
     resolve: Callable[[bytes], tuple[str | None, str]]
     sort: Callable[[str | None, str, bool], Sorted]
     obey: Callable[[Command], None]
     deliver: Deliver
+    declined: Callable[[str, str], None]
 
 
 class Link(Protocol):

@@ -144,6 +144,12 @@ def again(packet: bytes) -> bytes:
     return bytes((packet[0] | DUP,)) + packet[1:]
 
 
+def topic_of(packet: bytes) -> str:
+    """The topic of a publication that `Writer` wrote."""
+    at = next(at for at in range(1, 6) if packet[at] < 128) + 1  # behind the length
+    return packet[at + 2 : at + 2 + int.from_bytes(packet[at : at + 2], "big")].decode()
+
+
 def is_qos0_publish(packet: bytes) -> bool:
     """Whether nobody confirms a packet, and it carries something."""
     return packet[0] & 0xF6 == 0x30
