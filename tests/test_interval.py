@@ -241,7 +241,7 @@ def test_margins_of_another_coverage_are_not_restored() -> None:
 @pytest.mark.parametrize("damaged", [b"\xc1", msgspec.msgpack.encode([0.8, b"", b"", b"1234"])])
 def test_damaged_margins_are_one_line(damaged: bytes) -> None:
     fields = msgspec.msgpack.decode(session(interval()).to_bytes())
-    fields[-1] = damaged
+    fields[-2] = damaged  # behind it are its spikes
     with pytest.raises(ModelError, match=r"^session state: expected margins of its intervals: "):
         Session.from_bytes(
             msgspec.msgpack.encode(fields), Shared(PREDICTOR, Rules(), "", interval=interval())

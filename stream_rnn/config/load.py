@@ -114,8 +114,10 @@ def _read(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError(f"{path}: expected a config file, got {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise ConfigError(f"{path}: expected TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: expected TOML, got endless nesting") from None
     return settings
 
 
@@ -133,7 +135,7 @@ def parse_value(raw: str) -> Any:  # noqa: ANN401 - whatever TOML can say
     """A value as TOML would read it; what is no TOML is text."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, endless nesting
         return raw
 
 

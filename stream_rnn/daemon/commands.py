@@ -101,7 +101,7 @@ class Commands:
         """
         try:
             command = msgspec.json.decode(payload or b"{}", type=Command)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._refuse(reply, Command(verb=verb), str(error))
             return
         command.verb = verb or command.verb
