@@ -83,10 +83,13 @@ class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True
     Attributes:
         idle_s: A stream without samples for this long is forgotten; its next prediction is flagged `reset`.
         max_streams: Streams at a time; a sample of one more is refused and counted.
+        pinned: A payload may name no other stream than its topic, connection or sender: where who may publish
+            on a topic is restricted, no one then speaks for another.
     """
 
     idle_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     max_streams: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    pinned: bool = False
 
 
 class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

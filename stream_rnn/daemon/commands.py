@@ -25,6 +25,8 @@ VERBS = {
 }
 """Every verb and what it does."""
 
+MOST_UNDER_WAY = 16
+"""Reloads and snapshots that wait for each other."""
 ID_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 """What may name a command: it becomes a level of the topic of its answer."""
 
@@ -120,6 +122,12 @@ class Commands:
             self._refuse(reply, command, str(error))
             return
         if isinstance(result, Awaitable):
+            if len(self._under_way) >= MOST_UNDER_WAY:
+                getattr(result, "close", lambda: None)()
+                self._refuse(
+                    reply, command, f"expected at most {MOST_UNDER_WAY} commands under way, got one more"
+                )
+                return
             task = asyncio.ensure_future(self._finish(result, command, reply))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)

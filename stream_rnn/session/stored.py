@@ -114,7 +114,7 @@ def read(data: bytes, predictor: Predictor) -> Stored:
     if stored.version not in READABLE:
         raise ModelError(f"session state: expected version {VERSION}, got {stored.version}")
     if stored.model != predictor.hash:
-        raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model}")
+        raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model[:40]!r}")
     width = 4 * predictor.inputs
     for x in (stored.last_x, *(w.x for w in stored.waiting)):
         if len(x) != width:

@@ -16,6 +16,7 @@ DISCONNECT = b"\xe0\0"
 DUP = 0x08
 MAX_TOPIC_BYTES = 65535
 MAX_KNOWN_TOPICS = 1 << 16  # bounds the memory of a writer against made-up streams
+MAX_REMEMBERED = 512  # bytes: a longer topic is written anew each time
 
 SHORT = 1 << 11
 SHORT_LENGTHS = [write_varint(length) for length in range(SHORT)]
@@ -97,7 +98,9 @@ class Writer:
             return None
         if not 0 < len(raw) <= MAX_TOPIC_BYTES or not {"+", "#", "\0"}.isdisjoint(topic):
             return None
-        written = self._topics[topic] = write_bytes(raw)
+        written = write_bytes(raw)
+        if len(raw) <= MAX_REMEMBERED:
+            self._topics[topic] = written
         return written
 
     def publish(
