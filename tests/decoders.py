@@ -22,6 +22,7 @@ from stream_rnn.daemon.commands import VERBS, Answer, Commands
 from stream_rnn.errors import ConfigError, CountedError, ModelError, RecordingError, StreamRnnError, WireError
 from stream_rnn.interval import Interval
 from stream_rnn.model.file import load_model, model_bytes
+from stream_rnn.operations.logs import log_line
 from stream_rnn.predictor import Predictor
 from stream_rnn.recordings.csv_table import read_csv
 from stream_rnn.recordings.mcap import Entry, McapRecording, McapWriter
@@ -103,8 +104,8 @@ def one_counted_error(work: Callable[[], object]) -> None:
 
 
 def in_one_line(error: StreamRnnError) -> None:
-    """It is told in one line."""
-    if len(str(error).splitlines()) != 1:
+    """It is told in one line, whatever it quotes."""
+    if len(log_line("refused", str(error), 0, "text").splitlines()) != 1:
         raise AssertionError(f"expected one line, got {str(error)!r}") from error
 
 

@@ -165,7 +165,8 @@ def test_a_client_certificate_stands_for_user_and_password(folder: Path, tmp_pat
             assert daemon.stop() == 0
         assert not any(" refused " in line for line in daemon.lines)  # its topics are the decoder's
         without = DaemonProcess(config(folder, tmp_path, broker, **nobody))
-        assert "certificate required" in without.wait_for("retrying").lower()
+        line = without.wait_for("retrying").lower()  # whichever of alert and reset comes first
+        assert "certificate required" in line or "connection reset" in line or "closed the connection" in line
         assert without.stop() == 0
 
 

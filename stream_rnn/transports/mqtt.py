@@ -25,6 +25,7 @@ COUNTERS = (
     "connections",
     "ignored_retained",
     "ignored_topic",
+    "refused_size",
     "dropped_disconnected",
     "dropped_full",
     "dropped_bad_topic",
@@ -48,7 +49,7 @@ class MqttTransport:
         jitter: Gives a number from 0 to 1, by which each wait before a new attempt is multiplied.
 
     Attributes:
-        counters: received, commands, published, connections, ignored_retained, ignored_topic,
+        counters: received, commands, published, connections, ignored_retained, ignored_topic, refused_size,
             dropped_disconnected, dropped_full, dropped_bad_topic, declined (qos 1 and version 5: the broker
             refused them), unconfirmed (accepted by `publish`, but not sent, or at qos 1 not confirmed, when
             the connection ended; a persistent session of the built-in client sends those of qos 1 again, and
@@ -175,13 +176,18 @@ class MqttTransport:
         except (LostError, TimeoutError):
             pass
 
-    def _sort(self, key: str | None, topic: str, retained: bool) -> Sorted:  # noqa: FBT001  # see Intake
+    def _sort(self, key: str | None, topic: str, retained: bool, size: int) -> Sorted:  # noqa: FBT001  # see Intake
         """Tell what a message is that is not simply a new sample; count what is ignored."""
         if retained and not self.settings.accept_retained:
             self.counters["ignored_retained"] += 1
             return "ignored"
         if key is not None:
-            return "sample"
+            if size <= self.settings.max_bytes:
+                return "sample"
+            self.counters["refused_size"] += 1
+            expected = f"expected at most {self.settings.max_bytes} bytes, got {size}"
+            self._report("refused", f"{self._name}: stream {key[:40]!r}: {expected}")
+            return "ignored"
         # a kept command is not meant for now; a persistent session remembers an older config's subscriptions
         if self._control is None or retained or not topic.startswith(self._control.prefix):
             self.counters["ignored_topic"] += 1

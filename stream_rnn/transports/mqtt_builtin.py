@@ -272,7 +272,7 @@ class BuiltinLink(asyncio.Protocol):
 
     def _take(self, events: Sequence[Event]) -> None:
         t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
-        pump, resolve = self._pump, self._intake.resolve
+        pump, resolve, most = self._pump, self._intake.resolve, self._settings.max_bytes
         batch, taken = pump.batch, pump.taken
         pump.busy = True
         try:
@@ -287,8 +287,8 @@ class BuiltinLink(asyncio.Protocol):
                     continue
                 key, topic = resolve(event.topic)
                 kind = "sample"
-                if key is None or event.retain:
-                    kind = self._intake.sort(key, topic, event.retain)
+                if key is None or event.retain or len(event.payload) > most:
+                    kind = self._intake.sort(key, topic, event.retain, len(event.payload))
                 if kind == "sample":
                     assert key is not None
                     batch.append(Message(key, event.payload, t_received_ns, t_arrived_ns, None, topic))
