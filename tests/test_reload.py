@@ -227,7 +227,7 @@ def test_a_daemon_takes_no_command_over_a_broker_unless_told_to(
         assert ctl(broker, "pause", "--all", "--timeout", "0.3") == 1
         assert "commands.mqtt = true" in capsys.readouterr().err
         assert daemon.stop() == 0
-    assert not [line for line in daemon.lines if " command" in line.split("test_")[0]]
+    assert not [line for line in daemon.lines if " command " in line]
 
 
 def test_ctl_over_a_socket_with_a_token(
@@ -260,7 +260,7 @@ def test_a_kept_command_is_not_carried_out(tmp_path: Path, broker: Mosquitto) ->
     subprocess.run([*command, "-m", '{"all":true}'], check=True, timeout=10)
     with process(tmp_path, broker, "accept_retained = true\n", COMMANDS) as daemon:
         assert daemon.stop() == 0
-    assert not [line for line in daemon.lines if " command" in line.split("test_")[0]]
+    assert not [line for line in daemon.lines if " command " in line]
 
 
 def test_a_hangup_reads_config_and_model_again(tmp_path: Path, broker: Mosquitto) -> None:
