@@ -286,12 +286,12 @@ class BuiltinLink(asyncio.Protocol):
                     self._early.append(event)
                     continue
                 key, topic = resolve(event.topic)
-                kind = "sample"
-                if key is None or event.retain or len(event.payload) > most:
-                    kind = self._intake.sort(key, topic, event.retain, len(event.payload))
+                kind, payload = "sample", event.payload
+                if key is None or event.retain or len(payload) > most:
+                    kind = self._intake.sort(key, topic, event.retain, len(payload))
                 if kind == "sample":
                     assert key is not None
-                    batch.append(Message(key, event.payload, t_received_ns, t_arrived_ns, None, topic))
+                    batch.append(Message(key, payload, t_received_ns, t_arrived_ns, None, topic))
                 elif kind == "command":
                     self._pump.deliver_some(turns=MOST_HELD)
                     self._obey(topic, event)
