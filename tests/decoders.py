@@ -3,9 +3,11 @@
 `tests/test_bad_input.py` gives them made-up bytes, `bench/fuzz.py` bytes that a coverage-guided fuzzer finds.
 """
 
+import atexit
 import functools
 import io
 import itertools
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -244,8 +246,10 @@ def greetings(payload: bytes) -> None:
 
 @functools.cache
 def folder() -> Path:
-    """Where files are written that are read at once."""
-    return Path(tempfile.mkdtemp(prefix="stream-rnn-decoders-"))
+    """Where files are written that are read at once; gone with the process."""
+    path = tempfile.mkdtemp(prefix="stream-rnn-decoders-")
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    return Path(path)
 
 
 def of_file(suffix: str, read: Callable[[Path], object], *seeds: bytes) -> Target:
