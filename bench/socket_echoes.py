@@ -6,7 +6,8 @@ import sys
 from stream_rnn.daemon.loop import run_until_done
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.datagram import DatagramServer, UdpSettings
-from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings
+from stream_rnn.transports.stream_settings import TcpSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer
 
 
 def deliver(messages: list[Message]) -> None:

@@ -206,6 +206,8 @@ class Adapted:
         coverage, *stored = msgspec.msgpack.decode(data, type=kind)
         seqs, bounds, u = (np.frombuffer(raw, dtype) for raw, dtype in zip(stored, BYTES, strict=True))
         shape = interval.margins.shape
+        if not (np.abs(u) <= MOST_U).all() or (seqs < 0).any():  # NaN is no number either
+            raise ValueError("numbers that no margin has")
         if coverage == interval.coverage:
             adapted._lows, adapted._highs = u.reshape(shape).tolist()
             adapted.margins = interval.margins_of(adapted._lows, adapted._highs)

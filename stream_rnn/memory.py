@@ -18,6 +18,7 @@ it along."""
 WINDOW_AT = 16
 
 FIRST_ROWS = 16
+MOST_COUNT = 2**62  # samples of a stream: at a million a second, more than a hundred thousand years
 _COUNT = struct.Struct("<q")
 _LINE = 16  # float32 of a cache line: no two rows share one
 
@@ -59,11 +60,14 @@ class Shape(NamedTuple):
         """Refuse what no stream of this shape left behind.
 
         Raises:
-            ModelError: The bytes are more or fewer than they should be.
+            ModelError: The bytes are more or fewer than they should be, or say what cannot be.
         """
         expected = _COUNT.size + 4 * self.values
         if len(data) != expected:
             raise ModelError(f"state: expected {expected} bytes for this model, got {len(data)}")
+        (count,) = _COUNT.unpack_from(data)
+        if not 0 <= count <= MOST_COUNT:
+            raise ModelError(f"state: expected a count of samples from 0, got {count}")
 
 
 class Memory:

@@ -10,6 +10,7 @@ import pytest
 
 from stream_rnn.cli import build_parser, main
 from stream_rnn.cli.run import flags
+from stream_rnn.config.insecure import insecurities
 from stream_rnn.config.load import Settings, load_config, shown
 from stream_rnn.config.sections import SOURCES, Config, section_types
 from stream_rnn.errors import ConfigError
@@ -192,3 +193,40 @@ def test_secret_file_that_says_nothing_is_an_error(
         load_config(None, {}, MINIMAL | {"commands": values})
     assert str(raised.value).startswith("config: commands.token_file")
     assert error in str(raised.value)
+
+
+@pytest.mark.parametrize("secret", ["0123", "true", '"quoted"', "[1]", "1e5"])
+def test_a_secret_in_the_environment_is_taken_as_it_is(secret: str) -> None:
+    environment = {"STREAM_RNN_MQTT__PASSWORD": secret, "STREAM_RNN_MQTT__USERNAME": "u"}
+    config = load_config(None, environment, MINIMAL)
+    assert config.mqtt is not None
+    assert config.mqtt.password == secret
+
+
+def test_a_secret_on_the_command_line_is_refused_and_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--model", "m", "--set", "mqtt.password=s3cret"]) == 2
+    assert capsys.readouterr().err == (
+        "stream-rnn: --set: expected mqtt.password in STREAM_RNN_MQTT__PASSWORD or in a file "
+        "(mqtt.password_file): every user of this machine can read a command line\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("sections", "expected"),
+    [
+        ({"mqtt": {}}, []),
+        ({"mqtt": {"url": "mqtts://broker"}}, []),
+        (
+            {"mqtt": {"url": "mqtt://broker", "username": "u", "password": "p"}},
+            ["mqtt broker:1883: without TLS samples, predictions and the password can be read"],
+        ),
+        ({"mqtt": {}, "commands": {"mqtt": True}}, ["commands.mqtt: whoever may publish"]),
+        ({"mqtt": {}, "commands": {"mqtt": True, "token": "t"}}, []),
+        ({"tcp": {"host": "::", "port": 7, "token": "t"}}, ["tcp :::7: token and samples travel in the"]),
+        ({"udp": {"host": "::", "port": 7, "insecure": True}}, ["udp :::7: anyone who reaches it may send"]),
+    ],
+)
+def test_what_is_left_open_is_said_at_the_start(sections: Settings, expected: list[str]) -> None:
+    lines = list(insecurities(load_config(None, {}, {"model": {"path": "m"}, **sections})))
+    assert len(lines) == len(expected)
+    assert all(line.startswith(begin) for line, begin in zip(lines, expected, strict=True))

@@ -164,7 +164,7 @@ async def test_a_port_of_http_in_use_is_named(tmp_path: Path) -> None:
 
 
 async def test_an_address_of_another_machine_is_named(tmp_path: Path) -> None:
-    found = await findings_of(config_file(tmp_path, '[tcp]\nhost = "192.0.2.1"\nport = 0\n'))
+    found = await findings_of(config_file(tmp_path, '[tcp]\nhost = "192.0.2.1"\nport = 0\ntoken = "t"\n'))
     assert verdict_and_do(found["tcp"]) == ("fail", "set tcp.host to an address of this machine")
 
 

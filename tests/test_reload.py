@@ -180,6 +180,9 @@ async def test_other_rules_hold_from_the_next_sample_on(here: Reloading) -> None
     assert answer["flags"] == ["gap", "reset"]
 
 
+COMMANDS = "[commands]\nmqtt = true\n"
+
+
 def ctl(broker: Mosquitto, *arguments: str) -> int:
     return main(["ctl", *arguments, "--broker", f"mqtt://127.0.0.1:{broker.port}"])
 
@@ -193,7 +196,7 @@ def process(folder: Path, broker: Mosquitto, *sections: str) -> Iterator[DaemonP
 
 
 def test_ctl_over_a_broker(tmp_path: Path, broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
-    with process(tmp_path, broker) as daemon:
+    with process(tmp_path, broker, COMMANDS) as daemon:
         topic = ["mosquitto_pub", "-p", str(broker.port), "-t", "sensors/a/samples", "-m", "[1,2,3,4,5]"]
         subprocess.run(topic, check=True, timeout=10)
         assert ctl(broker, "snapshot", "--stream", "a", "-o", str(tmp_path / "state")) == 0
@@ -213,7 +216,18 @@ def test_ctl_over_a_broker(tmp_path: Path, broker: Mosquitto, capsys: pytest.Cap
 
 def test_ctl_says_when_nobody_answers(broker: Mosquitto, capsys: pytest.CaptureFixture[str]) -> None:
     assert ctl(broker, "status", "--timeout", "0.2") == 1
-    assert "expected an answer within 0.2 s, got none: is this daemon running?" in capsys.readouterr().err
+    doubt = "is this daemon running, with commands.mqtt = true in its config, and may we publish there?"
+    assert f"expected an answer within 0.2 s, got none: {doubt}" in capsys.readouterr().err
+
+
+def test_a_daemon_takes_no_command_over_a_broker_unless_told_to(
+    tmp_path: Path, broker: Mosquitto, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with process(tmp_path, broker) as daemon:
+        assert ctl(broker, "pause", "--all", "--timeout", "0.3") == 1
+        assert "commands.mqtt = true" in capsys.readouterr().err
+        assert daemon.stop() == 0
+    assert not [line for line in daemon.lines if " command " in line]
 
 
 def test_ctl_over_a_socket_with_a_token(
@@ -234,7 +248,7 @@ def test_ctl_over_a_socket_with_a_token(
 def test_any_client_of_version_5_can_ask_and_is_answered_where_it_says(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    with process(tmp_path, broker, 'version = "5"\n[daemon]\nnode = "d"\n'):
+    with process(tmp_path, broker, 'version = "5"\n[daemon]\nnode = "d"\n', COMMANDS):
         command = ["mosquitto_rr", "-p", str(broker.port), "-V", "5", "-W", "10", "-q", "1"]
         asked = ["-t", "stream_rnn/d/commands/status", "-e", "my/answers", "-m", "{}"]
         answer = subprocess.run([*command, *asked], capture_output=True, check=True, timeout=20).stdout
@@ -244,9 +258,9 @@ def test_any_client_of_version_5_can_ask_and_is_answered_where_it_says(
 def test_a_kept_command_is_not_carried_out(tmp_path: Path, broker: Mosquitto) -> None:
     command = ["mosquitto_pub", "-p", str(broker.port), "-r", "-t", "stream_rnn/decoder/commands/pause"]
     subprocess.run([*command, "-m", '{"all":true}'], check=True, timeout=10)
-    with process(tmp_path, broker, "accept_retained = true\n") as daemon:
+    with process(tmp_path, broker, "accept_retained = true\n", COMMANDS) as daemon:
         assert daemon.stop() == 0
-    assert not [line for line in daemon.lines if " command" in line.split("test_")[0]]
+    assert not [line for line in daemon.lines if " command " in line]
 
 
 def test_a_hangup_reads_config_and_model_again(tmp_path: Path, broker: Mosquitto) -> None:

@@ -308,7 +308,7 @@ def test_state_of_the_version_before_is_read_and_a_later_one_refused() -> None:
 
 def test_state_of_another_model_or_no_state_is_refused() -> None:
     state = Session("a", Shared(Predictor(small_model(missing="zero")), Rules(), "run")).to_bytes()
-    with pytest.raises(ModelError, match=r"^session state: expected model \w{12}, got \w{12}$"):
+    with pytest.raises(ModelError, match=r"^session state: expected model \w{12}, got '\w{12}'$"):
         Session.from_bytes(state, Shared(PREDICTOR, Rules(), "run"))
     for nothing in (b"nothing", b"\xa2\xff\xff"):
         with pytest.raises(ModelError, match=r"^session state: "):

@@ -23,7 +23,8 @@ from stream_rnn.transports.datagram import DatagramServer, UdpSettings, UnixData
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.stdio import StdioSettings, StdioTransport
-from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings
+from stream_rnn.transports.stream_settings import TcpSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer
 from stream_rnn.wire import CODECS
 from tests.broker import needs_mosquitto, running_mosquitto
 from tests.small import saved_model, small_model

@@ -15,7 +15,8 @@ from stream_rnn.transports.base import Message, Publication, Publisher, Transpor
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
-from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings, UnixSettings
+from stream_rnn.transports.stream_settings import TcpSettings, UnixSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer
 from tests.broker import BINARY, Mosquitto, running_mosquitto
 
 PAYLOADS = [b"%d" % number for number in range(100)]

@@ -122,6 +122,25 @@ async def test_a_sample_is_answered_in_the_read_that_brought_it(
     assert echo.counters["published"] == echo.counters["received"] == 300
 
 
+@pytest.mark.parametrize("qos", [0, 1])
+async def test_a_sample_that_is_too_long_is_counted_and_the_next_one_taken(
+    made: Made, broker: Mosquitto, qos: int
+) -> None:
+    reports: list[tuple[str, str]] = []
+    short = MqttTransport(
+        made(port=broker.port, qos=qos, max_bytes=100), report=lambda *what: reports.append(what)
+    )
+    inbox = Inbox()
+    sender = MqttTransport(MqttSettings(port=broker.port), topics=[])
+    async with serving(short, inbox), serving(sender, Inbox()):
+        for size in (101, 100):
+            sender.publish("sensors/a/samples", bytes(size), qos=qos)
+        assert (await inbox.next()).payload == bytes(100)
+    assert (short.counters["refused_size"], short.counters["received"]) == (1, 1)
+    name = f"mqtt 127.0.0.1:{broker.port}"
+    assert ("refused", f"{name}: stream 'a': expected at most 100 bytes, got 101") in reports
+
+
 async def test_sockets_do_not_wait_for_more_to_send(made: Made, broker: Mosquitto) -> None:
     async with serving(MqttTransport(made(port=broker.port)), Inbox()) as transport:
         assert transport._link is not None

@@ -9,7 +9,7 @@ import pytest
 
 from stream_rnn.transports.base import Message, Publication
 from stream_rnn.transports.mqtt import MqttTransport
-from stream_rnn.transports.mqtt_packets import Writer
+from stream_rnn.transports.mqtt_packets import Writer, topic_of
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 ONLINE = Publication("status", b"online", 1, retain=True)
@@ -265,3 +265,25 @@ async def test_message_whose_receiver_failed_stays_at_the_broker(
             await peer.next()  # no acknowledgement
         with pytest.raises(ZeroDivisionError, match="a bug"):
             await task
+
+
+async def test_a_publication_that_the_broker_declines_is_told_by_its_topic_and_counted_once() -> None:
+    async with ScriptedBroker() as broker, serving(broker, version="5") as client:
+        peer = await broker.accept(b"\x20\x03\0\0\0")
+        await greeted(peer, new=True)
+        await client.transport.ready()
+        assert client.transport.publish("t/u", b"x", qos=1)
+        packet = await peer.next()
+        assert packet[:6] == b"\x32\0\x03t/u"
+        peer.say(b"\x40\x03", packet[6:8], b"\x87")
+        async with asyncio.timeout(5):
+            while (report := await client.reports.get())[0] != "refused":
+                pass
+        said = "publication on 't/u' refused: not authorized"
+        assert report == ("refused", f"mqtt 127.0.0.1:{broker.port}: {said}")
+        assert (client.transport.counters["declined"], client.transport.counters["unconfirmed"]) == (1, 0)
+
+
+def test_topic_of_a_long_publication_is_found_behind_its_length() -> None:
+    for payload in (b"", b"x" * 200, b"x" * 20_000):
+        assert topic_of(NEW.publish(TOPIC, payload, number=7)) == "sensors/a/samples"

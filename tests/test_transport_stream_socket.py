@@ -9,7 +9,8 @@ import pytest
 from stream_rnn.errors import TransportError
 from stream_rnn.transports.base import Deliver, Message
 from stream_rnn.transports.cut import CUTTERS, Framing
-from stream_rnn.transports.stream_socket import StreamSocketServer, TcpSettings, UnixSettings
+from stream_rnn.transports.stream_settings import TcpSettings, UnixSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer
 
 Reports = list[tuple[str, str]]
 

@@ -8,6 +8,7 @@ from types import ModuleType
 
 from stream_rnn import __version__
 from stream_rnn.errors import ConfigError, StreamRnnError
+from stream_rnn.operations.logs import ESCAPES
 
 COMMANDS = {
     "run": "serve a model: samples in, predictions out",
@@ -68,5 +69,5 @@ def _load(command: str) -> ModuleType:
 
 
 def _fail(error: StreamRnnError, code: int) -> int:
-    print(f"stream-rnn: {error}", file=sys.stderr)
+    print(f"stream-rnn: {str(error).translate(ESCAPES)}", file=sys.stderr)  # some quote a peer, or a file
     return code

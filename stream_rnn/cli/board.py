@@ -17,6 +17,7 @@ from stream_rnn.wire.truth import decode_truth
 HISTORY = 1000  # samples of each stream kept for its trace
 RECENT = 2000  # latencies its percentiles are taken from
 UNMATCHED = 5000  # truths that wait for their prediction
+MOST_STREAMS = 1000  # shown and remembered: whoever may publish makes them up
 RATE_WINDOW_NS = 2_000_000_000
 
 
@@ -142,8 +143,17 @@ class Board:
         except WireError:
             self.unreadable += 1
             return
-        board = self.streams.setdefault(truth.stream, StreamBoard(len(truth.y)))
+        board = self._board(truth.stream, len(truth.y))
         board.take_truth(truth.seq, truth.y)
+
+    def _board(self, stream: str, outputs: int) -> StreamBoard:
+        """That of a stream; of too many, the one seen first is forgotten."""
+        board = self.streams.get(stream)
+        if board is None:
+            if len(self.streams) >= MOST_STREAMS:
+                del self.streams[next(iter(self.streams))]
+            board = self.streams[stream] = StreamBoard(outputs)
+        return board
 
     @property
     def outputs(self) -> list[tuple[str, str]]:
@@ -157,7 +167,7 @@ class Board:
     def _take_prediction(self, kind: str, payload: bytes, t_arrived_ns: int) -> Prediction:
         prediction, t_published_ns = self.codec.decode_prediction(payload)
         stream = prediction.stream or kind.removeprefix("predictions/")
-        board = self.streams.setdefault(stream, StreamBoard(len(prediction.y)))
+        board = self._board(stream, len(prediction.y))
         board.take(prediction, t_published_ns, t_arrived_ns)
         return prediction
 

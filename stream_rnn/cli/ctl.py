@@ -64,8 +64,11 @@ def run(args: argparse.Namespace) -> int:
         answer = asyncio.run(_within(args.timeout, asking))
     except TimeoutError:
         whom = args.socket if args.socket is not None else f"{args.topic} at {args.broker}"
+        doubt = "is this daemon running"
+        if args.socket is None:
+            doubt += ", with commands.mqtt = true in its config, and may we publish there"
         raise CommandError(
-            f"{whom}: expected an answer within {args.timeout:g} s, got none: is this daemon running?"
+            f"{whom}: expected an answer within {args.timeout:g} s, got none: {doubt}?"
         ) from None
     if not answer.ok:
         raise CommandError(str(answer.error))

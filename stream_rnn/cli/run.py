@@ -14,8 +14,8 @@ from typing import Any, get_args
 
 import msgspec
 
-from stream_rnn.config.load import Settings, load_config, parse_value, shown
-from stream_rnn.config.sections import Config
+from stream_rnn.config.load import PREFIX, Settings, load_config, parse_value, shown
+from stream_rnn.config.sections import SECRETS, Config
 from stream_rnn.daemon.beside import compile_beside
 from stream_rnn.daemon.daemon import Daemon, Reread
 from stream_rnn.daemon.loop import run_until_done
@@ -142,7 +142,7 @@ def flags(args: argparse.Namespace) -> Settings:
     """What the command line says, by section and key.
 
     Raises:
-        ConfigError: A setting without a section, key or value.
+        ConfigError: A setting without a section, key or value, or a secret.
     """
     settings: Settings = {}
     for section, key, value in (
@@ -161,7 +161,13 @@ def flags(args: argparse.Namespace) -> Settings:
         name, equals, value = setting.partition("=")
         section, dot, key = name.partition(".")
         if not (equals and dot and section and key):
-            raise ConfigError(f"--set: expected SECTION.KEY=VALUE, got {setting!r}")
+            raise ConfigError(f"--set: expected SECTION.KEY=VALUE, got {name!r}")
+        if (section, key) in SECRETS:
+            elsewhere = f"{PREFIX}{section}__{key}".upper()
+            raise ConfigError(
+                f"--set: expected {name} in {elsewhere} or in a file ({name}_file): every user of this "
+                "machine can read a command line"
+            )
         settings.setdefault(section, {})[key] = parse_value(value)
     return settings
 

@@ -114,8 +114,10 @@ def _read(path: Path) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise ConfigError(f"{path}: expected a config file, got {reason}") from None
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # no TOML, or a number of thousands of digits
         raise ConfigError(f"{path}: expected TOML: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: expected TOML, got endless nesting") from None
     return settings
 
 
@@ -124,7 +126,8 @@ def _from_environment(environment: Mapping[str, str]) -> Settings:
     for name, raw in sorted(environment.items()):
         section, found, key = name.removeprefix(PREFIX).lower().partition("__")
         if name.startswith(PREFIX) and found:
-            settings.setdefault(section, {})[key] = parse_value(raw)
+            # a secret is what it says: 0123 and "x" are no number and no quoted text
+            settings.setdefault(section, {})[key] = raw if (section, key) in SECRETS else parse_value(raw)
     return settings
 
 
@@ -132,7 +135,7 @@ def parse_value(raw: str) -> Any:  # noqa: ANN401 - whatever TOML can say
     """A value as TOML would read it; what is no TOML is text."""
     try:
         return tomllib.loads(f"value = {raw}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):  # no TOML, a number of thousands of digits, endless nesting
         return raw
 
 

@@ -6,43 +6,20 @@ from typing import Annotated, Literal, TypeAlias, get_args
 import msgspec
 
 from stream_rnn.config.interval import IntervalSection
+from stream_rnn.config.ways import StdioSection, TcpSection, UdpSection, UnixDatagramSection, UnixSection
 from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
-from stream_rnn.transports.cut import Framing
-from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
+from stream_rnn.transports.admission import is_loopback
 from stream_rnn.transports.mqtt_settings import HIDDEN, MqttSettings
-from stream_rnn.transports.stdio import StdioSettings
-from stream_rnn.transports.stream_socket import TcpSettings, UnixSettings
 from stream_rnn.wire import AnyWire
-
-Answer: TypeAlias = Literal["sender", "mqtt", "both"]
-"""Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
 
 GroupName: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^(?!(all|other)$).{1,100}$")]
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
-SECRETS = (("mqtt", "password"), ("commands", "token"), ("http", "token"))
+SECRETS = (("mqtt", "password"), ("tcp", "token"), ("commands", "token"), ("http", "token"))
 """Section and key of everything that is never shown and may stand in a file of its own, `<key>_file`."""
 
 SOURCES = ("mqtt", "tcp", "unix", "udp", "unix_datagram", "stdio")
 """The sections that are ways in."""
-
-
-def check_lines(section: str, framing: Framing, wire: AnyWire | None) -> None:
-    """Refuse binary encodings in lines.
-
-    Raises:
-        ConfigError: A line would carry something other than JSON.
-    """
-    if framing == "lines" and wire not in {None, "json", "spikes_json"}:
-        expected = "'json' or 'spikes_json' with framing 'lines'"
-        raise ConfigError(f"{section}.wire: expected {expected}, got {wire!r}")
-
-
-def default_codec(framing: Framing) -> AnyWire:
-    """JSON in lines, the binary frame in frames."""
-    return "json" if framing == "lines" else "frame"
 
 
 Secret: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
@@ -100,103 +77,19 @@ class MqttSection(MqttSettings, frozen=True, kw_only=True, forbid_unknown_fields
     password_file: str | None = None
 
 
-class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples from TCP clients, each answered on its own connection.
-
-    Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
-        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
-    """
-
-    wire: AnyWire | None = None
-    answer: Answer = "sender"
-
-    def __post_init__(self) -> None:
-        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        check_lines("tcp", self.framing, self.wire)
-
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
-
-
-class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples from clients of a Unix socket, each answered on its own connection.
-
-    Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
-        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
-    """
-
-    wire: AnyWire | None = None
-    answer: Answer = "sender"
-
-    def __post_init__(self) -> None:
-        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        check_lines("unix", self.framing, self.wire)
-
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
-
-
-class UdpSection(UdpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples from UDP datagrams, one each.
-
-    Attributes:
-        wire: Encoding of samples and predictions.
-        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
-    """
-
-    wire: AnyWire = "json"
-    answer: Answer = "sender"
-
-
-class UnixDatagramSection(UnixDatagramSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples from datagrams of a Unix socket, one each.
-
-    Attributes:
-        wire: Encoding of samples and predictions.
-        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
-    """
-
-    wire: AnyWire = "json"
-    answer: Answer = "sender"
-
-
-class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples from standard input, predictions to standard output; the daemon ends with its input.
-
-    Attributes:
-        wire: Encoding of samples and predictions. `lines` carry `json` and `spikes_json`; `frames` carry any.
-        answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
-    """
-
-    wire: AnyWire | None = None
-    answer: Answer = "sender"
-
-    def __post_init__(self) -> None:
-        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        check_lines("stdio", self.framing, self.wire)
-
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
-
-
 class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What is done with each stream.
 
     Attributes:
         idle_s: A stream without samples for this long is forgotten; its next prediction is flagged `reset`.
         max_streams: Streams at a time; a sample of one more is refused and counted.
+        pinned: A payload may name no other stream than its topic, connection or sender: where who may publish
+            on a topic is restricted, no one then speaks for another.
     """
 
     idle_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
     max_streams: Annotated[int, msgspec.Meta(ge=1)] = 100_000
+    pinned: bool = False
 
 
 class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -216,13 +109,15 @@ class CommandsSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     """Who may tell a running daemon what to do: reset, reload, snapshot, pause, ...; see `stream-rnn ctl`.
 
     Attributes:
-        mqtt: Take commands on `<base>/<node>/commands/<verb>`, where there is a section [mqtt].
-        path: Unix socket to take them on as JSON lines; none unless told.
+        mqtt: Take commands on `<base>/<node>/commands/<verb>`, where there is a section [mqtt]: from whoever
+            the broker lets publish there.
+        path: Unix socket to take them on as JSON lines, of the daemon's user alone (mode 0600); none unless
+            told.
         token: A secret that every command must carry; none unless told. Never shown.
         token_file: File whose first line is the token; relative to the config file.
     """
 
-    mqtt: bool = True
+    mqtt: bool = False
     path: str | None = None
     token: Secret | None = None
     token_file: str | None = None
@@ -253,7 +148,7 @@ class HttpSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
         Raises:
             ConfigError: The host is not loopback and there is no token.
         """
-        if self.token is None and self.host not in LOOPBACK:
+        if self.token is None and not is_loopback(self.host):
             raise ConfigError(
                 f"http.token: expected one, since http.host {self.host!r} is not loopback; got none"
             )

@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from stream_rnn.daemon.notes import Notes
+from stream_rnn.daemon.pinned import Pinned, check_pinned
 from stream_rnn.sample import Prediction, Sample
 from stream_rnn.session.table import Sessions
 from stream_rnn.wire import CODECS, SPIKES, AnyWire, Codec, SpikesName, answer_of
@@ -27,24 +28,28 @@ class Way(NamedTuple):
     codec: Codec
 
 
-def ways(sessions: Sessions, notes: Notes) -> dict[AnyWire, Way]:
+def ways(sessions: Sessions, notes: Notes, *, pinned: bool = False) -> dict[AnyWire, Way]:
     """Every way.
 
     Args:
         sessions: Who keeps the rows that are not full yet.
         notes: What a recording is told.
+        pinned: Whether a payload may name no other stream than its transport does.
     """
-    every: dict[AnyWire, Way] = {name: Way(codec.decode_samples, codec) for name, codec in CODECS.items()}
+    codecs = {name: Pinned(codec) if pinned else codec for name, codec in CODECS.items()}
+    every: dict[AnyWire, Way] = {name: Way(codec.decode_samples, codec) for name, codec in codecs.items()}
     for name in SPIKES:
-        every[name] = Way(Binner(name, sessions, notes).decode, Rehearsed(name, sessions))
+        binner = Binner(name, sessions, notes, pinned=pinned)
+        every[name] = Way(binner.decode, Rehearsed(name, sessions))
     return every
 
 
 class Binner:
     """The rows that packets complete, as samples."""
 
-    def __init__(self, name: SpikesName, sessions: Sessions, notes: Notes) -> None:
+    def __init__(self, name: SpikesName, sessions: Sessions, notes: Notes, *, pinned: bool) -> None:
         self._packets, self._sessions, self._notes = SPIKES[name], sessions, notes
+        self._pinned = pinned
 
     def decode(self, payload: bytes, stream: str) -> list[Sample]:
         """Count one packet; the samples that it completes.
@@ -54,6 +59,8 @@ class Binner:
             SampleError: The stream cannot take it.
         """
         spikes = self._packets.decode(payload, stream)
+        if self._pinned:
+            check_pinned(spikes.stream, stream)
         samples, anew = self._sessions.get(spikes.stream, time.monotonic_ns()).bin(spikes)
         if anew:
             self._notes.begin_anew(spikes.stream)

@@ -5,13 +5,13 @@ except that a reload answers when it is done.
 """
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from stream_rnn.errors import StreamRnnError
+from stream_rnn.transports.admission import same_token
 
 VERBS = {
     "reset": "start a stream's hidden state anew; its next prediction is flagged `reset`",
@@ -25,6 +25,8 @@ VERBS = {
 }
 """Every verb and what it does."""
 
+MOST_UNDER_WAY = 16
+"""Reloads and snapshots that wait for each other."""
 ID_PATTERN = "^[A-Za-z0-9_-]{1,64}$"
 """What may name a command: it becomes a level of the topic of its answer."""
 
@@ -101,7 +103,7 @@ class Commands:
         """
         try:
             command = msgspec.json.decode(payload or b"{}", type=Command)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             self._refuse(reply, Command(verb=verb), str(error))
             return
         command.verb = verb or command.verb
@@ -120,6 +122,12 @@ class Commands:
             self._refuse(reply, command, str(error))
             return
         if isinstance(result, Awaitable):
+            if len(self._under_way) >= MOST_UNDER_WAY:
+                getattr(result, "close", lambda: None)()
+                self._refuse(
+                    reply, command, f"expected at most {MOST_UNDER_WAY} commands under way, got one more"
+                )
+                return
             task = asyncio.ensure_future(self._finish(result, command, reply))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -146,7 +154,7 @@ class Commands:
 
 
 def _same(expected: str, got: str | None) -> bool:
-    return got is not None and hmac.compare_digest(expected.encode(), got.encode())
+    return got is not None and same_token(expected, got)
 
 
 def _what(token: str | None) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
+from stream_rnn.config.insecure import insecurities
 from stream_rnn.config.load import shown
 from stream_rnn.config.sections import SOURCES, Config, HttpSection
 from stream_rnn.daemon.announce import Events, births, status
@@ -29,7 +30,8 @@ from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
 from stream_rnn.transports.base import Message, Publication, Publisher
 from stream_rnn.transports.mqtt_control import Control
-from stream_rnn.transports.stream_socket import StreamSocketServer, UnixSettings
+from stream_rnn.transports.stream_settings import UnixSettings
+from stream_rnn.transports.stream_socket import StreamSocketServer
 
 if TYPE_CHECKING:
     from stream_rnn.operations.endpoint import Endpoint
@@ -86,6 +88,8 @@ class Daemon:
         """
         self._make_sources()
         self.pipeline.notes.recorder = self._new_recorder(again=False)
+        for line in insecurities(self._config):
+            self._tell("insecure", line)
 
     def _make_sources(self) -> None:
         topic = self._config.daemon.topic
@@ -198,6 +202,8 @@ class Daemon:
         self._events = self._new_events()
         self._commands = self._new_commands()
         self._make_sources()
+        for line in insecurities(config):
+            self._tell("insecure", line)
         self._start(lenient=True)
         for birth in self.births():
             for publisher in self._publishers():

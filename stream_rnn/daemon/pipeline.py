@@ -61,12 +61,13 @@ class Pipeline:
         interval = interval_of(config, predictor)
         self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams, interval)
         self.truths = Truths(self.sessions, config.interval, predictor.outputs, happened)
+        self.truths.pinned = config.stream.pinned
         self.refused: Counter[str] = Counter()
         self.published = 0
         self.pauses = Pauses()
         self.latency = Latency(config.latency.groups)
         self.notes = Notes(config.recording)
-        self._ways = ways(self.sessions, self.notes)
+        self._ways = ways(self.sessions, self.notes, pinned=config.stream.pinned)
         self._happened = happened
         self._config = config
         self._topic = f"{config.daemon.topic}/predictions/"
@@ -82,11 +83,13 @@ class Pipeline:
         interval = interval_of(config, predictor)
         self.ahead = Ahead(predictor, interval) if config.daemon.ahead else None
         self.truths.adopt(config.interval, predictor.outputs)
+        self.truths.pinned = config.stream.pinned
         self._given_up = self.dropped
         if config.latency != self._config.latency:
             self.latency = Latency(config.latency.groups)
         self._config, self._inbox = config, _inbox(config)
         self.notes.settings = config.recording
+        self._ways = ways(self.sessions, self.notes, pinned=config.stream.pinned)
         self._topic = f"{config.daemon.topic}/predictions/"
         self.sessions.adopt(predictor, config.stream, config.stream.max_streams, interval)
 
@@ -214,8 +217,9 @@ class Pipeline:
         form = ROWS.get(source.wire)
         if form is None or self.pauses.any:
             return False
-        rows = form.decode([m.payload for m in messages], [m.stream for m in messages])
-        if rows is None:
+        streams = [m.stream for m in messages]
+        rows = form.decode([m.payload for m in messages], streams)
+        if rows is None or (self._config.stream.pinned and rows.streams != streams):
             return False
         steps = self.sessions.feed_rows(rows, [m.t_received_ns for m in messages], t_began, time.time_ns)
         if isinstance(steps, Steps):

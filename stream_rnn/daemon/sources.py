@@ -3,14 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from stream_rnn.config.sections import (
-    Answer,
-    Config,
-    TcpSection,
-    UdpSection,
-    UnixDatagramSection,
-    UnixSection,
-)
+from stream_rnn.config.sections import Config
+from stream_rnn.config.ways import Answer, TcpSection, UdpSection, UnixDatagramSection, UnixSection
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt_control import Control

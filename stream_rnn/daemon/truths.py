@@ -5,6 +5,7 @@ from typing import Any
 from stream_rnn.config.interval import IntervalSection
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.announce import Happened
+from stream_rnn.daemon.pinned import check_pinned
 from stream_rnn.errors import CountedError, SampleError
 from stream_rnn.interval import Interval
 from stream_rnn.predictor import Predictor
@@ -35,12 +36,16 @@ class Truths:
         section: What is asked for, or None.
         outputs: Outputs of the model.
         happened: Takes what is refused.
+
+    Attributes:
+        pinned: Whether a truth may name no other stream than its topic does.
     """
 
     def __init__(
         self, sessions: Sessions, section: IntervalSection | None, outputs: int, happened: Happened
     ) -> None:
         self._sessions, self._happened = sessions, happened
+        self.pinned = False
         self._outcomes = dict.fromkeys(("taken", "unmatched", "refused"), 0)
         self._outputs = dict.fromkeys(("inside", "outside"), 0)
         self.adopt(section, outputs)
@@ -92,6 +97,8 @@ class Truths:
     def _take(self, stream: str, payload: bytes) -> None:
         try:
             truth = decode_truth(payload, stream)
+            if self.pinned:
+                check_pinned(truth.stream, stream)
             if len(truth.y) != self._width:
                 got = len(truth.y)
                 raise SampleError("width", f"truth of {stream!r}: expected {self._width} outputs, got {got}")

@@ -8,7 +8,7 @@ from stream_rnn.config.sections import Config
 from stream_rnn.doctor.findings import Finding
 from stream_rnn.errors import TransportError
 from stream_rnn.transports.datagram import UdpSettings, UnixDatagramSettings
-from stream_rnn.transports.stream_socket import TcpSettings, UnixSettings
+from stream_rnn.transports.stream_settings import TcpSettings, UnixSettings
 from stream_rnn.transports.unix import release
 
 

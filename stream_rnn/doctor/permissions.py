@@ -117,7 +117,7 @@ def reason(error: OSError) -> str:
 def _files(config: Config) -> list[tuple[str, str, bool]]:
     """Each file that a key names: the key, the file, whether it is a secret."""
     found = []
-    for section in ("mqtt", "commands", "http"):
+    for section in ("mqtt", "tcp", "commands", "http"):
         values = getattr(config, section)
         names = [] if values is None else [n for n in values.__struct_fields__ if n.endswith("_file")]
         for name in names:

@@ -18,7 +18,7 @@ STAGES = {
 
 ALL = "all"
 OTHER = "other"
-MAX_KNOWN = 1 << 18  # streams whose group is remembered: bounds the memory against made-up keys
+MAX_KNOWN = 1 << 17  # streams whose group is remembered: bounds the memory against made-up keys
 
 Stages: TypeAlias = dict[str, Histogram]
 """A histogram for each stage."""
@@ -101,6 +101,8 @@ class Latency:
 
     def of(self, stream: str) -> Stages:
         """The histograms that a stream's durations are recorded in."""
+        if not self._patterns:
+            return self._interval[self._rest]
         stages = self._known.get(stream)
         if stages is None:
             if len(self._known) >= MAX_KNOWN:

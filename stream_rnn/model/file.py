@@ -45,6 +45,8 @@ def load_model(path: Path) -> Model:
         card = msgspec.json.decode(metadata.get("card", ""), type=Card)
     except msgspec.DecodeError as error:
         raise ModelError(f"{path}: model card: {error}") from None
+    except RecursionError:
+        raise ModelError(f"{path}: model card: expected JSON, got endless nesting") from None
     model = _assemble(path, card, tensors)
     if model.digest() != metadata.get("digest"):
         raise ModelError(

@@ -11,7 +11,18 @@ Form: TypeAlias = Literal["text", "json"]
 ERRORS = frozenset({"failed", "recording_failed"})
 ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 """What would end a line or command a terminal, as Python writes it: some details quote a peer."""
-WARNINGS = frozenset({"disconnected", "retrying", "reload_refused", "command_refused", "refused", "dropped"})
+WARNINGS = frozenset(
+    {
+        "disconnected",
+        "retrying",
+        "reload_refused",
+        "command_refused",
+        "refused",
+        "dropped",
+        "insecure",
+        "unrecorded",
+    }
+)
 
 
 def level_of(kind: str) -> str:

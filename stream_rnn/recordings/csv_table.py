@@ -198,6 +198,8 @@ def _rate(columns: Columns, values: NDArray[np.float64], recording: NDArray[Any]
     steps = np.diff(times)
     if recording is not None:
         steps[np.diff(recording) != 0] = np.nan  # from one recording to the next
+    if not len(steps):
+        raise RecordingError(f"{where}:2: expected a second row to tell the rate by, or a rate, got neither")
     known = steps[np.isfinite(steps)]
     usual = float(np.median(known)) if len(known) else 0.0
     wrong = (np.abs(steps - usual) > UNEVEN * usual) | np.isnan(times[1:])
@@ -205,6 +207,6 @@ def _rate(columns: Columns, values: NDArray[np.float64], recording: NDArray[Any]
         row = int(wrong.argmax())
         raise RecordingError(
             f"{where}:{row + 3}: column {name}: expected {usual:g} s after the line before, as usual, "
-            f"got {steps[row] if len(steps) else np.nan:g}"
+            f"got {steps[row]:g}"
         )
     return float(f"{1.0 / float(np.mean(known)):.{DIGITS}g}")

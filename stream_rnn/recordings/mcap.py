@@ -5,7 +5,9 @@ everything up to the last flushed chunk is there.
 """
 
 import base64
+import binascii
 import contextlib
+import dataclasses
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +15,10 @@ from typing import BinaryIO, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 from mcap.exceptions import McapError
-from mcap.records import Attachment, Channel, Message, Metadata
-from mcap.stream_reader import StreamReader
+from mcap.records import Attachment, Channel, Chunk, Message, Metadata
+from mcap.stream_reader import StreamReader, breakup_chunk
 from mcap.writer import Writer
-from zstandard import ZstdError
+from zstandard import ZstdDecompressor, ZstdError
 
 from stream_rnn.errors import RecordingError
 
@@ -24,6 +26,9 @@ Kind: TypeAlias = Literal["samples", "predictions", "events", "states"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MODEL_NAME = "model.safetensors"
 METADATA_NAME = "stream_rnn"
+MOST_CHANNELS = 65535
+EXPANDED_AT_ONCE = 1 << 20
+MOST_EXPANDED = 1 << 30  # bytes of a chunk: what is noted between two writes is far less
 WHOLE_CHUNK = 1 << 40  # bytes; chunks end when they are flushed, not by their size
 
 _TIME = {"type": "integer", "description": "epoch nanoseconds"}
@@ -94,8 +99,15 @@ class StateFields(msgspec.Struct):
         return cls(seq, base64.b64encode(state).decode(), start)
 
     def bytes(self) -> bytes:
-        """The session's bytes."""
-        return base64.b64decode(self.state)
+        """The session's bytes.
+
+        Raises:
+            RecordingError: It is no base64.
+        """
+        try:
+            return base64.b64decode(self.state)
+        except (binascii.Error, ValueError):
+            raise RecordingError("recording: expected a state in base64, got other text") from None
 
 
 class McapWriter:
@@ -121,11 +133,19 @@ class McapWriter:
         self._channels: dict[tuple[Kind, str], int] = {}
         self._stream.flush()
 
-    def write(self, entries: list[Entry]) -> None:
-        """Append entries as one chunk and hand it to the operating system."""
+    def write(self, entries: list[Entry]) -> int:
+        """Append entries as one chunk and hand it to the operating system; give the number of those left out.
+
+        MCAP numbers its channels in 16 bits: entries of more streams than that have no place in it.
+        """
+        left_out = 0
         for entry in entries:
+            channel = self._channel(entry.kind, entry.stream)
+            if channel is None:
+                left_out += 1
+                continue
             self._writer.add_message(
-                channel_id=self._channel(entry.kind, entry.stream),
+                channel_id=channel,
                 log_time=entry.t_log_ns,
                 data=entry.payload,
                 publish_time=entry.t_source_ns,
@@ -134,6 +154,7 @@ class McapWriter:
         # The library ends a chunk by its size only; a time limit needs its own private end of one.
         self._writer._Writer__finalize_chunk()  # type: ignore[attr-defined]  # noqa: SLF001
         self._stream.flush()
+        return left_out
 
     def close(self) -> None:
         """Write the index and close the file."""
@@ -145,9 +166,9 @@ class McapWriter:
         with contextlib.suppress(OSError):  # a full disk may refuse even that
             self._stream.close()
 
-    def _channel(self, kind: Kind, stream: str) -> int:
+    def _channel(self, kind: Kind, stream: str) -> int | None:
         channel = self._channels.get((kind, stream))
-        if channel is None:
+        if channel is None and len(self._channels) < MOST_CHANNELS:
             topic = f"{kind}/{stream}" if stream else kind
             metadata = {"stream": stream, "kind": kind}
             channel = self._writer.register_channel(topic, "json", self._schemas[kind], metadata)
@@ -158,6 +179,47 @@ class McapWriter:
 def _schema(kind: Kind) -> bytes:
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
     return msgspec.json.encode(schema | {"title": kind, "properties": SCHEMAS[kind]})
+
+
+class Limited:
+    """A file that gives no room to more bytes than it holds, whatever a length in it says.
+
+    Args:
+        file: Opened for reading.
+        size: Its bytes.
+    """
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._left = file, size
+
+    def read(self, size: int) -> bytes:
+        """So many bytes.
+
+        Raises:
+            EOFError: There are not so many.
+        """
+        if not 0 <= size <= self._left:
+            raise EOFError(f"expected {size} more bytes, got {self._left}")
+        self._left -= size
+        return self._file.read(size)
+
+
+def expanded(chunk: Chunk) -> Chunk:
+    """A chunk that is not compressed: expanded bit by bit, so that a length that is not true costs nothing.
+
+    Raises:
+        ValueError: It is larger than it says, or than any may be.
+    """
+    if chunk.compression != "zstd":
+        return chunk
+    parts, size = [], 0
+    with ZstdDecompressor().stream_reader(chunk.data) as reader:
+        while part := reader.read(EXPANDED_AT_ONCE):
+            parts.append(part)
+            size += len(part)
+            if size > min(chunk.uncompressed_size, MOST_EXPANDED):
+                raise ValueError(f"chunk: expected {chunk.uncompressed_size} bytes, got more")
+    return dataclasses.replace(chunk, compression="", data=b"".join(parts))
 
 
 class McapRecording:
@@ -200,11 +262,11 @@ class McapRecording:
                 if channel is None:
                     self.whole = False
                     return
-                kind = channel.metadata.get("kind")
-                if kind in KINDS:
+                kind, stream = channel.metadata.get("kind"), channel.metadata.get("stream")
+                if kind in KINDS and stream is not None:
                     yield Entry(
                         kind,
-                        channel.metadata["stream"],
+                        stream,
                         record.log_time,
                         record.publish_time,
                         record.sequence,
@@ -214,7 +276,12 @@ class McapRecording:
     def _records(self) -> Iterator[object]:
         try:
             with self.path.open("rb") as file:
-                yield from StreamReader(file, validate_crcs=True, record_size_limit=1 << 30).records
+                limited = Limited(file, self.path.stat().st_size)
+                for record in StreamReader(limited, emit_chunks=True, validate_crcs=True).records:  # type: ignore[arg-type]  # it only reads
+                    if isinstance(record, Chunk):
+                        yield from breakup_chunk(expanded(record), validate_crc=True)
+                    else:
+                        yield record
                 self.whole = True
         except OSError as error:
             raise RecordingError(

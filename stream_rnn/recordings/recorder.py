@@ -55,6 +55,7 @@ class Recorder:
         self.dropped = 0
         self._report = report
         self._failure: str | None = None
+        self._left_out = 0
         self._flush_s, self._max_waiting = flush_s, max_waiting
         self._waiting: list[tuple[str, int, object]] = []
         try:
@@ -92,6 +93,8 @@ class Recorder:
                 if self._failure is not None:
                     self._report("recording_failed", self._failure)
                     return
+                if self._left_out:
+                    self._tell_left_out()
 
     def close(self) -> None:
         """Write what waits and end the file."""
@@ -99,8 +102,18 @@ class Recorder:
         reported = self._failure is not None
         self._thread.submit(self._end, waiting).result()
         self._thread.shutdown()
+        if self._left_out:
+            self._tell_left_out()
         if self._failure is not None and not reported:
             self._report("recording_failed", self._failure)
+
+    def _tell_left_out(self) -> None:
+        """Count what has no place in the file, on the loop's thread."""
+        left_out, self._left_out = self._left_out, 0
+        self.dropped += left_out
+        self._report(
+            "unrecorded", f"recording {self.path}: {left_out} entries of more streams than it can hold"
+        )
 
     def _note(self, kind: str, t_ns: int, what: object) -> None:
         if len(self._waiting) >= self._max_waiting or self._failure is not None:
@@ -111,7 +124,9 @@ class Recorder:
     def _write(self, waiting: list[tuple[str, int, object]]) -> None:
         if self._failure is None:
             try:
-                self._writer.write([_entry(kind, t_ns, what) for kind, t_ns, what in waiting])
+                self._left_out += self._writer.write(
+                    [_entry(kind, t_ns, what) for kind, t_ns, what in waiting]
+                )
             except OSError as error:
                 self._fail(error)
         if self._failure is not None:

@@ -6,17 +6,19 @@ import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
 from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.recordings.replay import Send
 from stream_rnn.sample import Sample
+from stream_rnn.transports.admission import greeting, refusal_of
 from stream_rnn.transports.mqtt import MqttTransport
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.wire import CODECS
 
 JSON = CODECS["json"]
+FROM_ENVIRONMENT = ("username", "password", "ca_file", "cert_file", "key_file")
 LAST_ANSWER_S = 5.0  # how long the answers of a connection are waited for at the end
 
 Drain: TypeAlias = Callable[[], Awaitable[None]]
@@ -27,7 +29,7 @@ Sink: TypeAlias = AbstractAsyncContextManager[tuple[Send, Drain]]
 
 
 def sink_of(url: str, topic: str) -> Sink:
-    """The sink that a URL names; nothing is opened yet.
+    """The sink that a URL names; nothing is opened yet. Secrets stand in the environment, as the daemon's do.
 
     Args:
         url: `mqtt(s)://host:port`, `tcp://host:port`, `udp://host:port`, `unix:///path`, `unixgram:///path`.
@@ -36,7 +38,8 @@ def sink_of(url: str, topic: str) -> Sink:
     Raises:
         ConfigError: It names none.
     """
-    expected = f"--to: expected {', '.join(f'{scheme}://' for scheme in SINKS)}, or direct, got {url!r}"
+    shown = repr(url) if "@" not in url else "one with a user name or password"
+    expected = f"--to: expected {', '.join(f'{scheme}://' for scheme in SINKS)}, or direct, got {shown}"
     try:
         parts = urlsplit(url)
         by_path = parts.scheme.startswith("unix")
@@ -46,6 +49,11 @@ def sink_of(url: str, topic: str) -> Sink:
             named = named and port is not None
     except ValueError:
         raise ConfigError(expected) from None
+    if "@" in parts.netloc:
+        raise ConfigError(
+            "--to: expected no user name or password in it: every user of this machine can read a command "
+            "line"
+        )
     if parts.scheme not in SINKS or not named:
         raise ConfigError(expected)
     return SINKS[parts.scheme](parts, topic)
@@ -53,9 +61,12 @@ def sink_of(url: str, topic: str) -> Sink:
 
 @contextlib.asynccontextmanager
 async def _mqtt(parts: SplitResult, topic: str) -> AsyncIterator[tuple[Send, Drain]]:
-    username = os.environ.get("STREAM_RNN_MQTT__USERNAME")
-    password = os.environ.get("STREAM_RNN_MQTT__PASSWORD") if username is not None else None
-    settings = MqttSettings(url=parts.geturl(), max_outgoing=1_000_000, username=username, password=password)
+    told: dict[str, Any] = {
+        name: os.environ.get(f"STREAM_RNN_MQTT__{name.upper()}") for name in FROM_ENVIRONMENT
+    }
+    if told["username"] is None:
+        told["password"] = None
+    settings = MqttSettings(url=parts.geturl(), max_outgoing=1_000_000, **told)
     transport = MqttTransport(settings, topics=[], fail_fast=True)
     serving = asyncio.create_task(transport.serve(lambda _: None), name="serve")
     ready = asyncio.create_task(transport.ready(), name="ready")
@@ -81,7 +92,7 @@ async def _mqtt(parts: SplitResult, topic: str) -> AsyncIterator[tuple[Send, Dra
 
 @contextlib.asynccontextmanager
 async def _connected(parts: SplitResult, _topic: str) -> AsyncIterator[tuple[Send, Drain]]:
-    """JSON lines over a connection."""
+    """JSON lines over a connection, behind the token that the environment holds."""
     try:
         if parts.scheme == "unix":
             reader, writer = await asyncio.open_unix_connection(parts.path)
@@ -91,6 +102,9 @@ async def _connected(parts: SplitResult, _topic: str) -> AsyncIterator[tuple[Sen
     except OSError as error:
         raise _unreachable(parts, error) from None
     answered = asyncio.create_task(_read_all(reader), name="answers")
+    token = os.environ.get("STREAM_RNN_TCP__TOKEN") if parts.scheme == "tcp" else None
+    if token:
+        writer.write(greeting(token) + b"\n")
 
     def send(sample: Sample) -> bool:
         if writer.is_closing():
@@ -99,10 +113,13 @@ async def _connected(parts: SplitResult, _topic: str) -> AsyncIterator[tuple[Sen
         return True
 
     async def drain() -> None:
-        await writer.drain()
-        writer.write_eof()
+        with contextlib.suppress(ConnectionError):  # what it said before it hung up tells more
+            await writer.drain()
+            writer.write_eof()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(answered, LAST_ANSWER_S)
+            refusal = await asyncio.wait_for(answered, LAST_ANSWER_S)
+            if refusal is not None:
+                raise TransportError(f"{parts.scheme}://{parts.netloc}: {refusal} (STREAM_RNN_TCP__TOKEN)")
 
     try:
         yield send, drain
@@ -111,10 +128,15 @@ async def _connected(parts: SplitResult, _topic: str) -> AsyncIterator[tuple[Sen
         writer.close()
 
 
-async def _read_all(reader: asyncio.StreamReader) -> None:
-    """Read answers so that the daemon is never held up by us."""
-    while await reader.read(1 << 16):
-        pass
+async def _read_all(reader: asyncio.StreamReader) -> str | None:
+    """Read answers so that the daemon is never held up by us; why we are not let in, if we are not."""
+    refusal = None
+    with contextlib.suppress(ConnectionError):
+        first = await reader.read(1 << 16)
+        refusal = refusal_of(first.partition(b"\n")[0])
+        while await reader.read(1 << 16):
+            pass
+    return refusal
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ Where both are given, `is_test` counts. Arrays of other names are left alone. Pi
 """
 
 import itertools
+import math
 import tokenize
 import zipfile
 import zlib
@@ -40,6 +41,10 @@ ARRAYS = (
     "x", "y", "rate_hz", "x_names", "y_names", "x_units", "y_units",
     "recording", "recording_names", "is_test", "train_end",
 )  # fmt: skip
+
+MOST_DEFLATED = 1032
+"""Bytes that one byte can stand for in a zip: no more can be true."""
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 # What numpy, zipfile and zlib raise on damaged bytes: seen with each bit-flip, cut and forged header.
 _DAMAGED = (
@@ -188,8 +193,30 @@ def _arrays(file: BinaryIO, where: Path) -> dict[str, Array]:
         return {key: _load(loaded, key, where) for key in ARRAYS if key in loaded.files}
 
 
-def _load(loaded: Mapping[str, Any], key: str, where: Path) -> Array:
+def _refuse_more_than_there_is(archive: zipfile.ZipFile, name: str) -> None:
+    """Look at what an array says of itself: numpy makes room for that before it reads.
+
+    Raises:
+        ValueError: It says more than its bytes can hold.
+    """
+    if name not in archive.namelist():  # stored without the ending, by another program
+        return
+    info = archive.getinfo(name)
+    if info.file_size > MOST_DEFLATED * info.compress_size:
+        raise ValueError(f"{name}: expected at most {MOST_DEFLATED * info.compress_size} bytes")
+    with archive.open(info) as member:
+        read_header = HEADERS.get(np.lib.format.read_magic(member))
+        if read_header is None:
+            return  # numpy tells what it does not know
+        shape, _, dtype = read_header(member)
+    if math.prod(shape) * dtype.itemsize > info.file_size:
+        raise ValueError(f"{name}: expected {math.prod(shape)} values, got fewer bytes")
+
+
+def _load(loaded: np.lib.npyio.NpzFile, key: str, where: Path) -> Array:
     try:
+        assert loaded.zip is not None  # it is open
+        _refuse_more_than_there_is(loaded.zip, f"{key}.npy")
         array = loaded[key]
     except _DAMAGED as error:
         pickled = isinstance(error, ValueError) and "allow_pickle" in str(error)

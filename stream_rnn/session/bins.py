@@ -23,6 +23,7 @@ MAX_ROWS = 1000
 SECOND_NS = 10**9
 MOST_KEPT = 1024  # spikes kept as they came: rows may last long
 GAPS_REMEMBERED = 32  # enough to tell a late packet from a repeat
+MOST_NUMBER = 2**63 - 1
 
 
 class Grid:
@@ -234,6 +235,16 @@ class Bins:
         if len(stored.counts) != 8 * D:
             got = len(stored.counts)
             raise ModelError(f"session state: expected counts of {8 * D} bytes, got {got}")
+        numbers = (
+            stored.start_ns,
+            stored.first,
+            stored.row,
+            stored.covered_ns,
+            stored.late_ns,
+            stored.late_run,
+        )
+        if min(numbers) < 0 or max(numbers) > MOST_NUMBER:
+            raise ModelError(f"session state: expected numbers from 0 to {MOST_NUMBER}, got others")
         bins = cls(stored.start_ns, rate_hz, D, stored.first)
         bins._row, bins._row_ns = stored.row, bins._grid.edge(stored.row)
         bins._covered_ns, bins._gaps = stored.covered_ns, stored.gaps

@@ -20,7 +20,7 @@ from stream_rnn.sample import F32, Flag, Prediction, Sample, Spikes
 from stream_rnn.session.bins import Binned, Bins, check
 from stream_rnn.session.kept import Kept
 from stream_rnn.session.shared import Shared, Unusual
-from stream_rnn.session.stored import VERSION, Stored, adapted_of, read, unusual_of, waiting_of
+from stream_rnn.session.stored import VERSION, Stored, parts_of, read, waiting_of
 from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED, advance
 
 Clock = Callable[[], int]
@@ -172,24 +172,26 @@ class Session(Kept):
             ModelError: Not a session, or one of another model.
         """
         stored = read(data, shared.predictor)
-        session = cls(stored.stream, shared)
+        parts = parts_of(stored, shared)
+        session = cls(stored.stream, shared)  # only now: it takes a row
         session.memory.load(stored.memory)
         session._set(LAST_SEQ, stored.last_seq)
         session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
         session._set(STEPPED, stored.counters.stepped)
         session._set(STATUS, FRESH if stored.fresh else ODD)
-        session._unusual = unusual_of(stored, shared.predictor)
-        session._adapted = adapted_of(stored, shared.interval)
+        session._unusual, session._adapted = parts
         return session
 
     @staticmethod
     def stream_of(data: bytes, shared: Shared) -> str:
-        """Key of the session that `to_bytes` put away.
+        """Key of the session that `to_bytes` put away; where this raises nothing, `from_bytes` does not.
 
         Raises:
             ModelError: Not a session, or one of another model.
         """
-        return read(data, shared.predictor).stream
+        stored = read(data, shared.predictor)
+        parts_of(stored, shared)
+        return stored.stream
 
     def prepare(self) -> None:
         """Compute ahead what the next step needs beside its sample: the same bits, sooner."""

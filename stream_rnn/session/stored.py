@@ -6,13 +6,15 @@ import numpy as np
 from stream_rnn.errors import ModelError
 from stream_rnn.interval import Adapted, Interval
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import F32, Sample
+from stream_rnn.sample import F32, Flag, Sample
 from stream_rnn.session.bins import Bins
 from stream_rnn.session.rules import Counters
-from stream_rnn.session.shared import Unusual
+from stream_rnn.session.shared import Shared, Unusual
 
 VERSION = 3
 READABLE = (2, VERSION)  # 2 knew no spikes
+MOST = 2**63 - 1
+FLAGS = int(sum(Flag))
 
 
 class Waiting(msgspec.Struct, array_like=True):
@@ -51,6 +53,15 @@ def waiting_of(unusual: Unusual) -> list[Waiting]:
         Waiting(seq, sample.t_ns, sample.x.tobytes(), t_received_ns)
         for seq, (sample, t_received_ns) in sorted(unusual.waiting.items())
     ]
+
+
+def parts_of(stored: Stored, shared: Shared) -> tuple[Unusual, Adapted | None]:
+    """What a session that was stored keeps beside its row.
+
+    Raises:
+        ModelError: It cannot be read.
+    """
+    return unusual_of(stored, shared.predictor), adapted_of(stored, shared.interval)
 
 
 def unusual_of(stored: Stored, predictor: Predictor) -> Unusual:
@@ -103,10 +114,27 @@ def read(data: bytes, predictor: Predictor) -> Stored:
     if stored.version not in READABLE:
         raise ModelError(f"session state: expected version {VERSION}, got {stored.version}")
     if stored.model != predictor.hash:
-        raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model}")
+        raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model[:40]!r}")
     width = 4 * predictor.inputs
     for x in (stored.last_x, *(w.x for w in stored.waiting)):
         if len(x) != width:
             raise ModelError(f"session state: expected samples of {width} bytes, got {len(x)}")
     predictor.shape.check(stored.memory)
+    _refuse_impossible(stored)
     return stored
+
+
+def _refuse_impossible(stored: Stored) -> None:
+    """Numbers that no session can have, and that the compiled step would not take.
+
+    Raises:
+        ModelError: There are some.
+    """
+    gaps = [edge for gap in stored.gaps for edge in gap]
+    waiting = [number for w in stored.waiting for number in (w.seq, w.t_ns or 0, w.t_received_ns)]
+    numbers = [stored.last_seq, stored.last_t_ns or 0, stored.late_seq, stored.late_run, *gaps, *waiting]
+    numbers += msgspec.structs.astuple(stored.counters)
+    if min(numbers) < -1 or max(numbers) > MOST:
+        raise ModelError(f"session state: expected numbers from -1 to {MOST}, got others")
+    if stored.owed & ~FLAGS:
+        raise ModelError(f"session state: expected flags within {FLAGS:#x}, got {stored.owed:#x}")

@@ -147,8 +147,8 @@ def read_checkpoint(path: Path) -> tuple[About, State]:
         return json.loads(metadata["about"]), State(**{**facts, "arrays": arrays, "history": history})
     except FileNotFoundError:
         raise ConfigError(f"{path}: expected a checkpoint to go on from, got no such file") from None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ModelError(f"{path}: expected a whole checkpoint, got a damaged one ({reason})") from None
 
 
@@ -159,7 +159,10 @@ def seed_of(path: Path) -> int:
         ConfigError: As `read_checkpoint`.
         ModelError: Likewise.
     """
-    return int(read_checkpoint(path)[0]["option seed"])
+    try:
+        return int(read_checkpoint(path)[0]["option seed"])
+    except (LookupError, TypeError, ValueError):
+        raise ModelError(f"{path}: expected a checkpoint that tells its seed, got one without") from None
 
 
 def _digest(*arrays: np.ndarray[Any, Any]) -> str:

@@ -35,11 +35,14 @@ class UdpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         host: Address to listen on; loopback unless told.
         port: Port to listen on; 0 takes a free one.
         max_bytes: Longest datagram; a longer one is refused and counted.
+        insecure: Listen on an address that is not loopback: whoever reaches it may send, under any sender's
+            address, since a datagram proves nothing.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=65507)] = 65507
+    insecure: bool = False
 
     def open(self) -> socket.socket:
         """Bind a socket.
@@ -48,7 +51,8 @@ class UdpSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             TransportError: The address cannot be listened on.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        return _bound(family, (self.host, self.port), f"udp {self.host}:{self.port}")
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        return _bound(sock, lambda: sock.bind((self.host, self.port)), f"udp {self.host}:{self.port}")
 
     def key(self, address: Any) -> str:  # noqa: ANN401 - whatever the family calls an address
         """Stream key of a sender."""
@@ -60,10 +64,12 @@ class UnixDatagramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
 
     Attributes:
         path: Socket file; a stale one is replaced.
+        mode: Who may send, as the file's permissions: its owner alone, unless told.
         max_bytes: Longest datagram; a longer one is refused and counted.
     """
 
     path: str
+    mode: unix.Mode = unix.OWNER
     max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)] = 65507
 
     def open(self) -> socket.socket:
@@ -73,7 +79,8 @@ class UnixDatagramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
             TransportError: The path cannot be bound.
         """
         unix.claim(self.path, socket.SOCK_DGRAM)
-        return _bound(socket.AF_UNIX, self.path, f"unix {self.path}")
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        return _bound(sock, lambda: unix.bind(sock, self.path, self.mode), f"unix {self.path}")
 
     def key(self, address: Any) -> str:  # noqa: ANN401 - a path, bytes, or None
         """Stream key of a sender: all that have no name of their own are one."""
@@ -81,12 +88,11 @@ class UnixDatagramSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unk
         return f"unix:{name.replace(chr(0), '@')}"
 
 
-def _bound(family: int, address: Any, name: str) -> socket.socket:  # noqa: ANN401 - as above
-    sock = socket.socket(family, socket.SOCK_DGRAM)
+def _bound(sock: socket.socket, bind: Callable[[], None], name: str) -> socket.socket:
     try:
         sock.settimeout(0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-        sock.bind(address)
+        bind()
     except OSError as error:
         sock.close()
         raise TransportError(f"{name}: cannot listen: {error.strerror or error}") from None

@@ -25,9 +25,11 @@ COUNTERS = (
     "connections",
     "ignored_retained",
     "ignored_topic",
+    "refused_size",
     "dropped_disconnected",
     "dropped_full",
     "dropped_bad_topic",
+    "declined",
     "unconfirmed",
 )
 
@@ -47,10 +49,11 @@ class MqttTransport:
         jitter: Gives a number from 0 to 1, by which each wait before a new attempt is multiplied.
 
     Attributes:
-        counters: received, commands, published, connections, ignored_retained, ignored_topic,
-            dropped_disconnected, dropped_full, dropped_bad_topic, unconfirmed (accepted by `publish`, but
-            not sent, or at qos 1 not confirmed, when the connection ended; a persistent session of the
-            built-in client sends those of qos 1 again, and counts what is left at the end).
+        counters: received, commands, published, connections, ignored_retained, ignored_topic, refused_size,
+            dropped_disconnected, dropped_full, dropped_bad_topic, declined (qos 1 and version 5: the broker
+            refused them), unconfirmed (accepted by `publish`, but not sent, or at qos 1 not confirmed, when
+            the connection ended; a persistent session of the built-in client sends those of qos 1 again, and
+            counts what is left at the end).
 
     Raises:
         ConfigError: A topic cannot be subscribed to.
@@ -134,7 +137,8 @@ class MqttTransport:
             self.counters["received"] += len(messages)
             deliver(messages)
 
-        link = self._new_link(Intake(self._router.resolve, self._sort, self._obey, deliver_counted), tls)
+        intake = Intake(self._router.resolve, self._sort, self._obey, deliver_counted, self._declined)
+        link = self._new_link(intake, tls)
         try:
             await link.connect()
             try:
@@ -172,13 +176,18 @@ class MqttTransport:
         except (LostError, TimeoutError):
             pass
 
-    def _sort(self, key: str | None, topic: str, retained: bool) -> Sorted:  # noqa: FBT001  # see Intake
+    def _sort(self, key: str | None, topic: str, retained: bool, size: int) -> Sorted:  # noqa: FBT001  # see Intake
         """Tell what a message is that is not simply a new sample; count what is ignored."""
         if retained and not self.settings.accept_retained:
             self.counters["ignored_retained"] += 1
             return "ignored"
         if key is not None:
-            return "sample"
+            if size <= self.settings.max_bytes:
+                return "sample"
+            self.counters["refused_size"] += 1
+            expected = f"expected at most {self.settings.max_bytes} bytes, got {size}"
+            self._report("refused", f"{self._name}: stream {key[:40]!r}: {expected}")
+            return "ignored"
         # a kept command is not meant for now; a persistent session remembers an older config's subscriptions
         if self._control is None or retained or not topic.startswith(self._control.prefix):
             self.counters["ignored_topic"] += 1
@@ -198,6 +207,11 @@ class MqttTransport:
             else link.publish(topic, payload, 1, correlation=correlation)
         )
         self.counters[outcome] += 1
+
+    def _declined(self, topic: str, reason: str) -> None:
+        """Count and tell what the broker did not take."""
+        self.counters["declined"] += 1
+        self._report("refused", f"{self._name}: publication on {topic[:100]!r} refused: {reason}")
 
     def _after(self, exc: LostError) -> None:
         """Report the end of a connection or attempt.

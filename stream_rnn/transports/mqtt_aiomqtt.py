@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import aiomqtt
@@ -45,7 +46,7 @@ class AiomqttClient:
     def __call__(self, intake: Intake, tls: ssl.SSLContext | None) -> "AiomqttLink":
         """One more connection."""
         client = new_client(self._settings, self._will, tls)
-        return AiomqttLink(client, intake, self._settings.max_outgoing, hold=self._hold)
+        return AiomqttLink(client, intake, self._settings, hold=self._hold)
 
 
 class AiomqttLink:
@@ -54,18 +55,18 @@ class AiomqttLink:
     Args:
         client: Fresh, not yet connected: a broker sends what it kept for us right after it accepts us.
         intake: Takes the messages of one read.
-        max_outgoing: Packets held while the socket takes none.
+        settings: Of these, how many packets are held while the socket takes none, and the longest sample.
         hold: While that many wait, deliver nothing more: the broker keeps what is not acknowledged (qos 1),
             and a socket that takes no bytes is not read.
     """
 
-    def __init__(self, client: aiomqtt.Client, intake: Intake, max_outgoing: int, *, hold: bool) -> None:
+    def __init__(self, client: aiomqtt.Client, intake: Intake, settings: MqttSettings, *, hold: bool) -> None:
         # aiomqtt shows its paho client nowhere; pinned below version 3, which has none.
         self._paho = client._client  # noqa: SLF001
         self._client = client
         self._confirm = self._paho.on_publish
         self._intake, self._deliver = intake, intake.deliver
-        self._max_outgoing = max_outgoing
+        self._max_outgoing, self._most = settings.max_outgoing, settings.max_bytes
         self._holds = hold
         self._greeted = False
         self._taken: list[int] = []  # ids of messages of qos 1 that the broker still keeps for us
@@ -122,6 +123,7 @@ class AiomqttLink:
         refused = {}
         try:
             for birth in births:
+                self._paho.on_publish = partial(self._on_birth, birth.topic)
                 await self._client.publish(*birth)
             self._confirm_publications(wanted=False)
             self._greeted = True
@@ -144,6 +146,13 @@ class AiomqttLink:
             await self._client.__aexit__(None, None, None)
         except aiomqtt.MqttError as error:
             raise explain(error) from None
+
+    def _on_birth(self, topic: str, *told: Any) -> None:  # noqa: ANN401  # client, data, number, code, properties
+        """Tell of a birth that the broker refused; aiomqtt takes every answer for a confirmation."""
+        if told[3].is_failure:
+            self._intake.declined(topic, str(told[3]).lower())
+        assert self._confirm is not None
+        self._confirm(*told)
 
     def _confirm_publications(self, *, wanted: bool) -> None:
         """Switch on what aiomqtt's own `publish` waits for; it costs more than the rest of a publication."""
@@ -196,13 +205,16 @@ class AiomqttLink:
                 sock.shutdown(socket.SHUT_RDWR)
             while self._paho.socket() is not None:
                 self._paho.loop_read()  # meets the end, closes, and stops paho's and aiomqtt's housekeeping
+        ended = self._client._disconnected  # noqa: SLF001
+        if ended.done() and not ended.cancelled():
+            ended.exception()  # told already: asyncio need not tell it again, with a traceback
         return unsent
 
     def _on_message(self, _client: paho.Client, _userdata: Any, packet: paho.MQTTMessage) -> None:  # noqa: ANN401
         key, topic = self._intake.resolve(packet._topic)  # noqa: SLF001  # the property decodes each anew
         kind = "sample"
-        if key is None or packet.retain:
-            kind = self._intake.sort(key, topic, packet.retain)
+        if key is None or packet.retain or len(packet.payload) > self._most:
+            kind = self._intake.sort(key, topic, packet.retain, len(packet.payload))
         if kind == "sample":
             assert key is not None
             payload = bytes(packet.payload)

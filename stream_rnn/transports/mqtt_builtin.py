@@ -27,7 +27,7 @@ from stream_rnn.transports.mqtt_link import (
     no_answer,
 )
 from stream_rnn.transports.mqtt_outbox import Outbox
-from stream_rnn.transports.mqtt_packets import DISCONNECT, PINGREQ, Writer
+from stream_rnn.transports.mqtt_packets import DISCONNECT, PINGREQ, Writer, topic_of
 from stream_rnn.transports.mqtt_parser import (
     Accepted,
     Confirmed,
@@ -96,7 +96,6 @@ class BuiltinLink(asyncio.Protocol):
         self._subscribing: dict[int, asyncio.Future[int]] = {}
         self._transport: asyncio.Transport | None = None
         self._early: list[Published] | None = []  # came before the births were sent; None after
-        self._declined = 0
         self._leaving = self._ending = False
         self._last = settings.clean_session  # whether nothing is sent again by a later connection
         self._keepalive: Keepalive | None = None
@@ -186,8 +185,7 @@ class BuiltinLink(asyncio.Protocol):
         for waiting in futures:
             if not waiting.cancel() and not waiting.cancelled():
                 waiting.exception()  # seen already, or of no interest any more
-        given_up = self._pump.unsent + self._declined
-        return given_up + (self._outbox.clear() if self._last else 0)
+        return self._pump.unsent + (self._outbox.clear() if self._last else 0)
 
     async def _until_confirmed(self) -> None:
         """Return once everything of qos 1 is confirmed, and what was taken in is answered."""
@@ -274,7 +272,7 @@ class BuiltinLink(asyncio.Protocol):
 
     def _take(self, events: Sequence[Event]) -> None:
         t_received_ns, t_arrived_ns = time.time_ns(), time.monotonic_ns()
-        pump, resolve = self._pump, self._intake.resolve
+        pump, resolve, most = self._pump, self._intake.resolve, self._settings.max_bytes
         batch, taken = pump.batch, pump.taken
         pump.busy = True
         try:
@@ -288,12 +286,12 @@ class BuiltinLink(asyncio.Protocol):
                     self._early.append(event)
                     continue
                 key, topic = resolve(event.topic)
-                kind = "sample"
-                if key is None or event.retain:
-                    kind = self._intake.sort(key, topic, event.retain)
+                kind, payload = "sample", event.payload
+                if key is None or event.retain or len(payload) > most:
+                    kind = self._intake.sort(key, topic, event.retain, len(payload))
                 if kind == "sample":
                     assert key is not None
-                    batch.append(Message(key, event.payload, t_received_ns, t_arrived_ns, None, topic))
+                    batch.append(Message(key, payload, t_received_ns, t_arrived_ns, None, topic))
                 elif kind == "command":
                     self._pump.deliver_some(turns=MOST_HELD)
                     self._obey(topic, event)
@@ -320,8 +318,9 @@ class BuiltinLink(asyncio.Protocol):
     def _note(self, event: Event) -> None:
         """Take what is no message."""
         if isinstance(event, Confirmed):
-            self._declined += event.code >= 128
-            self._outbox.confirm(event.number)
+            packet = self._outbox.confirm(event.number)
+            if event.code >= 128 and packet is not None:
+                self._intake.declined(topic_of(packet), reason_name(event.code))
             self._pump.out += self._outbox.due()
             self._progress.set()
         elif isinstance(event, Subscribed):

@@ -57,16 +57,18 @@ class Intake(NamedTuple):
 
     Attributes:
         resolve: Gives stream key and text of a topic's bytes; no key where it names no stream.
-        sort: Takes (key, topic, whether it is retained) of what is not simply a new sample, and counts what
-            is to be ignored.
+        sort: Takes (key, topic, whether it is retained, bytes) of what is not simply a new sample, or longer
+            than one may be, and counts what is to be ignored.
         obey: Takes a command; the samples that came before it have been delivered.
         deliver: Takes the samples of one read.
+        declined: Takes (topic, reason) of a publication of qos 1 that the broker refused (version 5).
     """
 
     resolve: Callable[[bytes], tuple[str | None, str]]
-    sort: Callable[[str | None, str, bool], Sorted]
+    sort: Callable[[str | None, str, bool, int], Sorted]
     obey: Callable[[Command], None]
     deliver: Deliver
+    declined: Callable[[str, str], None]
 
 
 class Link(Protocol):

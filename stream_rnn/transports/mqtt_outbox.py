@@ -52,9 +52,9 @@ class Outbox:
         packet = self._numbered[number] = make(number)
         return packet
 
-    def confirm(self, number: int) -> None:
-        """Forget one publication: it arrived."""
-        self._numbered.pop(number, None)
+    def confirm(self, number: int) -> bytes | None:
+        """Forget one publication: it arrived, or was refused. Give its packet, if it was one of ours."""
+        return self._numbered.pop(number, None)
 
     def due(self) -> list[bytes]:
         """The packets whose turn it is now."""

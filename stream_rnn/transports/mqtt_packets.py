@@ -16,6 +16,7 @@ DISCONNECT = b"\xe0\0"
 DUP = 0x08
 MAX_TOPIC_BYTES = 65535
 MAX_KNOWN_TOPICS = 1 << 16  # bounds the memory of a writer against made-up streams
+MAX_REMEMBERED = 512  # bytes: a longer topic is written anew each time
 
 SHORT = 1 << 11
 SHORT_LENGTHS = [write_varint(length) for length in range(SHORT)]
@@ -97,7 +98,9 @@ class Writer:
             return None
         if not 0 < len(raw) <= MAX_TOPIC_BYTES or not {"+", "#", "\0"}.isdisjoint(topic):
             return None
-        written = self._topics[topic] = write_bytes(raw)
+        written = write_bytes(raw)
+        if len(raw) <= MAX_REMEMBERED:
+            self._topics[topic] = written
         return written
 
     def publish(
@@ -142,6 +145,12 @@ def puback(number: int) -> bytes:
 def again(packet: bytes) -> bytes:
     """A publication that may have arrived before, marked so."""
     return bytes((packet[0] | DUP,)) + packet[1:]
+
+
+def topic_of(packet: bytes) -> str:
+    """The topic of a publication that `Writer` wrote."""
+    at = next(at for at in range(1, 6) if packet[at] < 128) + 1  # behind the length
+    return packet[at + 2 : at + 2 + int.from_bytes(packet[at : at + 2], "big")].decode()
 
 
 def is_qos0_publish(packet: bytes) -> bool:

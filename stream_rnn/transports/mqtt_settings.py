@@ -49,6 +49,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         session_expiry_s: How long the broker keeps them (version 5).
         keepalive_s: A dead connection is noticed after about 1.5 times this.
         accept_retained: Take retained samples too. They are old: ignored and counted unless asked for.
+        max_bytes: Longest sample; a longer one is refused and counted. Other packets may have 64 MiB.
         backoff_max_s: Longest wait between two attempts to connect.
         max_outgoing: Predictions held while the broker takes none; beyond, they are dropped and counted.
     """
@@ -71,6 +72,7 @@ class MqttSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     session_expiry_s: Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)] = 3600
     keepalive_s: Annotated[int, msgspec.Meta(ge=5, le=65535)] = 30
     accept_retained: bool = False
+    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=1 << 26)] = 1 << 20
     backoff_max_s: Annotated[float, msgspec.Meta(gt=0)] = 30.0
     max_outgoing: Annotated[int, msgspec.Meta(ge=1)] = 10_000
 

@@ -5,18 +5,16 @@ Backpressure is the socket itself: while a read is being answered, nothing more 
 
 import asyncio
 import contextlib
-import os
 import socket
 import time
 from collections.abc import Callable
-from typing import Annotated, Any, cast
+from typing import cast
 
-import msgspec
-
-from stream_rnn.errors import TransportError, WireError
-from stream_rnn.transports import unix
+from stream_rnn.errors import WireError
+from stream_rnn.transports import admission
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
-from stream_rnn.transports.cut import CUTTERS, Framing
+from stream_rnn.transports.cut import CUTTERS
+from stream_rnn.transports.stream_settings import TcpSettings, UnixSettings
 
 LARGE_READ = (
     1 << 16
@@ -24,84 +22,17 @@ LARGE_READ = (
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
 
 
-Factory = Callable[[], asyncio.Protocol]
-
-
-class ConnectionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How payloads are cut out of a connection's bytes, and how much is held.
-
-    Attributes:
-        framing: `lines` (each payload ends with a newline) or `frames` (32-bit length, then the payload).
-        max_bytes: Longest payload; a longer one closes its connection.
-        max_outgoing_bytes: Answers held for a client that does not read; beyond, it is disconnected.
-        max_connections: Clients at a time; one more is refused.
-    """
-
-    framing: Framing = "lines"
-    max_bytes: Annotated[int, msgspec.Meta(ge=1, le=2**32 - 1)] = 1 << 20
-    max_outgoing_bytes: Annotated[int, msgspec.Meta(ge=1)] = 1 << 22
-    max_connections: Annotated[int, msgspec.Meta(ge=1)] = 256
-
-
-class TcpSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to listen for TCP clients.
-
-    Attributes:
-        host: Address to listen on; loopback unless told.
-        port: Port to listen on; 0 takes a free one.
-    """
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
-
-    async def listen(self, factory: Factory) -> asyncio.Server:
-        """Open the port.
-
-        Raises:
-            TransportError: The address cannot be listened on.
-        """
-        try:
-            return await asyncio.get_running_loop().create_server(factory, self.host, self.port)
-        except OSError as error:
-            raise _refused(f"tcp {self.host}:{self.port}", error) from None
-
-    def close(self) -> None:
-        """Leave nothing behind."""
-
-    def key(self, peer: Any, _number: int) -> str:  # noqa: ANN401 - whatever the family calls an address
-        """Stream key of a client: its address."""
-        host, port = peer[:2]
-        return f"tcp:[{host}]:{port}" if ":" in host else f"tcp:{host}:{port}"
-
-
-class UnixSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where to listen for clients of a Unix socket.
-
-    Attributes:
-        path: Socket file; a stale one is replaced.
-    """
-
-    path: str
-
-    async def listen(self, factory: Factory) -> asyncio.Server:
-        """Make the socket file.
-
-        Raises:
-            TransportError: The path cannot be listened on.
-        """
-        unix.claim(self.path, socket.SOCK_STREAM)
-        try:
-            return await asyncio.get_running_loop().create_unix_server(factory, self.path)
-        except OSError as error:
-            raise _refused(f"unix {self.path}", error) from None
-
-    def close(self) -> None:
-        """Remove the socket file."""
-        unix.release(self.path)
-
-    def key(self, _peer: Any, number: int) -> str:  # noqa: ANN401 - as above
-        """Stream key of a client, which has no address: the number of its connection."""
-        return f"unix:{number}"
+COUNTERS = (
+    "received",
+    "replied",
+    "connections",
+    "refused_size",
+    "refused_token",
+    "refused_connections",
+    "truncated",
+    "dropped_slow",
+    "dropped_disconnected",
+)
 
 
 class StreamSocketServer:
@@ -114,8 +45,9 @@ class StreamSocketServer:
 
     Attributes:
         port: The TCP port it listens on, once ready.
-        counters: received, replied, connections, refused_size, refused_connections, truncated (bytes of an
-            unfinished payload at the end), dropped_slow (connections), dropped_disconnected (answers).
+        counters: received, replied, connections, refused_size, refused_token, refused_connections, truncated
+            (bytes of an unfinished payload at the end), dropped_slow (connections), dropped_disconnected
+            (answers).
     """
 
     def __init__(
@@ -129,10 +61,7 @@ class StreamSocketServer:
         self.report = report
         self.on_close = on_close
         self.port = 0
-        self.counters = dict.fromkeys(
-            ("received", "replied", "connections", "refused_size", "refused_connections", "truncated"), 0
-        )
-        self.counters.update(dropped_slow=0, dropped_disconnected=0)
+        self.counters = dict.fromkeys(COUNTERS, 0)
         self.connections: set[Connection] = set()
         self.accepted = 0
         self._ready = asyncio.Event()
@@ -186,7 +115,9 @@ class Connection(asyncio.Protocol):
         self.stream = ""
         self.lost: asyncio.Future[None] = bug.get_loop().create_future()
         self._server = server
-        self._deliver = deliver
+        self._token = server.settings.token if isinstance(server.settings, TcpSettings) else None
+        self._deliver = deliver if self._token is None else self._admit
+        self._admitted = deliver
         self._bug = bug
         self._cutter = CUTTERS[server.settings.framing](server.settings.max_bytes)
         self._transport: asyncio.Transport
@@ -216,6 +147,8 @@ class Connection(asyncio.Protocol):
         )  # send at once, whatever the loop, and tell what is left over
         server.connections.add(self)
         server.counters["connections"] += 1
+        if self._token is not None:
+            self.lost.get_loop().call_later(admission.PATIENCE_S, self._hurry)
         server.report("connected", self.stream)
 
     def data_received(self, data: bytes) -> None:
@@ -240,9 +173,40 @@ class Connection(asyncio.Protocol):
             self._server.counters["refused_size"] += 1
             self._server.report("refused", f"{self.stream}: {error}")
             self.close()
+        elif self._token is not None and self._cutter.pending > admission.MAX_GREETING:
+            self._refuse(admission.refused("something longer"))
         elif len(data) >= LARGE_READ and not self._transport.is_closing():
             self._transport.pause_reading()
             self.lost.get_loop().call_soon(self._read_on)
+
+    def _admit(self, messages: list[Message]) -> None:
+        """Stand in for `deliver` until the token was said."""
+        assert self._token is not None
+        if self._ending:
+            return
+        self._server.counters["received"] -= 1  # no sample
+        try:
+            admission.check_greeting(messages[0].payload, self._token)
+        except WireError as error:
+            self._server.counters["received"] -= len(messages) - 1
+            self._refuse(error)
+            return
+        self._token, self._deliver = None, self._admitted
+        if len(messages) > 1:
+            self._deliver(messages[1:])
+
+    def _hurry(self) -> None:
+        """End a connection that has said nothing for too long."""
+        if self._token is not None and not self.lost.done() and not self._ending:
+            self._refuse(admission.refused(f"none within {admission.PATIENCE_S:g} s"))
+
+    def _refuse(self, error: WireError) -> None:
+        """End a connection that does not say the token; it is told so once."""
+        self._server.counters["refused_token"] += 1
+        self._server.report("refused", f"{self.stream}: {error}")
+        if self._server.settings.framing == "lines":
+            self._transport.write(self._cutter.join([admission.refusal(error)]))
+        self.close()
 
     def _read_on(self) -> None:
         """Read again: timers, signals and other clients have had their turn."""
@@ -319,8 +283,3 @@ class Connection(asyncio.Protocol):
         """Close now."""
         with contextlib.suppress(OSError):
             self._transport.abort()
-
-
-def _refused(name: str, error: OSError) -> TransportError:
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    return TransportError(f"{name}: cannot listen: {reason}")

@@ -4,7 +4,8 @@ from stream_rnn.errors import ConfigError
 
 PLACEHOLDER = "{stream}"
 MAX_TOPIC_BYTES = 65535  # MQTT sends the length in 16 bits
-MAX_KNOWN_TOPICS = 1 << 18  # bounds the memory of a router against made-up topics
+MAX_KNOWN_TOPICS = 1 << 17  # bounds the memory of a router against made-up topics
+MAX_REMEMBERED = 256  # bytes: a longer topic is looked at anew each time
 
 
 class TopicTemplate:
@@ -47,7 +48,6 @@ class TopicRouter:
     def __init__(self, templates: list[str], reserved: str | None = None) -> None:
         self.templates = [TopicTemplate(template) for template in templates]
         self._reserved = reserved
-        self._known: dict[str, str | None] = {}
         self._raw: dict[bytes, tuple[str | None, str]] = {}
 
     def resolve(self, topic: bytes) -> tuple[str | None, str]:
@@ -62,23 +62,17 @@ class TopicRouter:
             text = topic.decode()
         except UnicodeDecodeError:  # a careless broker let it pass
             text = ""
-        found = self._raw[topic] = (self.key(text) if text else None, text)
+        found = (self.key(text) if text else None, text)
+        if len(topic) <= MAX_REMEMBERED:
+            self._raw[topic] = found
         return found
 
     def key(self, topic: str) -> str | None:
         """Give the key by the first template that matches, or None."""
-        try:
-            return self._known[topic]
-        except KeyError:
-            pass
-        if len(self._known) >= MAX_KNOWN_TOPICS:
-            self._known.clear()
-        key = None
-        if self._reserved is None or not topic.startswith(self._reserved):
-            keys = (template.key(topic) for template in self.templates)
-            key = next((key for key in keys if key is not None), None)
-        self._known[topic] = key
-        return key
+        if self._reserved is not None and topic.startswith(self._reserved):
+            return None
+        keys = (template.key(topic) for template in self.templates)
+        return next((key for key in keys if key is not None), None)
 
 
 def matches(wanted: str, topic: str) -> bool:

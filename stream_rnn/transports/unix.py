@@ -1,14 +1,21 @@
-"""Unix socket files: taking over one that nobody listens on, never one that somebody does."""
+"""Unix socket files: whose they are; one that nobody listens on is taken over, another never."""
 
 import contextlib
 import errno
 import os
 import socket
 from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import msgspec
 
 from stream_rnn.errors import TransportError
 
 MAX_BYTES = 107  # sockaddr_un holds 108 with the NUL at the end
+
+Mode: TypeAlias = Annotated[str, msgspec.Meta(pattern="^0?[0-7]{3}$")]
+"""Permissions of a file, as chmod takes them."""
+OWNER = "0600"
 
 
 def claim(path: str, kind: socket.SocketKind) -> None:
@@ -44,3 +51,17 @@ def release(path: str) -> None:
     """Remove a socket file, if it still is there."""
     with contextlib.suppress(OSError):
         Path(path).unlink()
+
+
+def bind(sock: socket.socket, path: str, mode: str) -> None:
+    """Make a socket file with these permissions, whatever the umask; at no instant with wider ones.
+
+    Raises:
+        OSError: The path cannot be bound.
+    """
+    before = os.umask(0o777 & ~int(mode, 8))
+    try:
+        sock.bind(path)
+    finally:
+        os.umask(before)
+    Path(path).chmod(int(mode, 8))  # a system may make sockets with fewer than were asked for
