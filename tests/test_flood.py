@@ -145,7 +145,7 @@ async def test_commands_that_wait_for_each_other_are_refused_beyond_some() -> No
 @pytest.mark.parametrize("wire", ["json", "msgpack", "frame", "spikes_json"])
 @pytest.mark.parametrize("together", [1, 10])
 async def test_a_pinned_payload_speaks_for_no_other_stream(wire: AnyWire, together: int) -> None:
-    async with serving_in_memory(MODEL, wire, stream={"pinned": True}) as (daemon, transport):  # type: ignore[arg-type]  # as above
+    async with serving_in_memory(MODEL, wire, stream={"pinned": True}) as (daemon, transport):
         transport.feed("mine", *[payload(wire, "another")] * together)
         assert daemon.pipeline.refused == {"stream": together}
         assert len(daemon.pipeline.sessions) == 0
