@@ -1,5 +1,6 @@
 """The truth that moves intervals: taken from among the samples, matched to predictions, counted."""
 
+import time
 from typing import Any
 
 from stream_rnn.config.interval import IntervalSection
@@ -95,11 +96,11 @@ class Truths:
             if len(truth.y) != self._width:
                 got = len(truth.y)
                 raise SampleError("width", f"truth of {stream!r}: expected {self._width} outputs, got {got}")
+            taken = self._sessions.take_truth(truth.stream, truth.seq, truth.y, time.monotonic_ns())
         except CountedError as error:
             self._outcomes["refused"] += 1
             self._happened("refused_truth", str(error), stream)
             return
-        taken = self._sessions.take_truth(truth.stream, truth.seq, truth.y)
         if taken is None:  # too late, too early, or told twice
             self._outcomes["unmatched"] += 1
             return

@@ -118,7 +118,8 @@ class Session(Kept):
         check(spikes, rate_hz, D)
         unusual = self._mutable()
         bins = unusual.bins
-        anew = bins is None or not bins.fits(rate_hz, D) or bins.restarted(spikes, rules.restart_after)
+        late = 0 if shared.redelivering else rules.restart_after
+        anew = bins is None or not bins.fits(rate_hz, D) or bins.restarted(spikes, late)
         if bins is None or anew:
             if self.last_seq >= 0:
                 self.reset()
@@ -171,15 +172,17 @@ class Session(Kept):
         Raises:
             ModelError: Not a session, or one of another model.
         """
-        stored = read(data, shared.predictor)
+        stored = read(data, shared.predictor, shared.alike)
+        unusual, adapted = unusual_of(stored, shared.predictor), adapted_of(stored, shared.interval)
         session = cls(stored.stream, shared)
         session.memory.load(stored.memory)
         session._set(LAST_SEQ, stored.last_seq)
         session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
         session._set(STEPPED, stored.counters.stepped)
         session._set(STATUS, FRESH if stored.fresh else ODD)
-        session._unusual = unusual_of(stored, shared.predictor)
-        session._adapted = adapted_of(stored, shared.interval)
+        session._unusual, session._adapted = unusual, adapted
+        if stored.model != shared.predictor.hash:
+            session.mark(Flag.RELOADED)
         return session
 
     @staticmethod
@@ -273,7 +276,7 @@ class Session(Kept):
         unusual.late_run = unusual.late_run + 1 if seq == unusual.late_seq + 1 else 1
         unusual.late_seq = seq
         self._look_closely()
-        if 0 < self._shared.rules.restart_after < unusual.late_run:
+        if 0 < self._shared.rules.restart_after < unusual.late_run and not self._shared.redelivering:
             return True
         if any(start <= seq < stop for start, stop in unusual.gaps):
             self._count("late")
