@@ -15,6 +15,7 @@ from stream_rnn.sample import F32, Prediction, Rows, Sample, Steps
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
 from stream_rnn.session.shared import Shared
+from stream_rnn.session.stored import Stored
 from stream_rnn.session.table import Sessions
 from stream_rnn.training.evaluate import Decoded
 from stream_rnn.training.fit import fit
@@ -241,7 +242,7 @@ def test_margins_of_another_coverage_are_not_restored() -> None:
 @pytest.mark.parametrize("damaged", [b"\xc1", msgspec.msgpack.encode([0.8, b"", b"", b"1234"])])
 def test_damaged_margins_are_one_line(damaged: bytes) -> None:
     fields = msgspec.msgpack.decode(session(interval()).to_bytes())
-    fields[-1] = damaged
+    fields[Stored.__struct_fields__.index("adapted")] = damaged
     with pytest.raises(ModelError, match=r"^session state: expected margins of its intervals: "):
         Session.from_bytes(
             msgspec.msgpack.encode(fields), Shared(PREDICTOR, Rules(), "", interval=interval())
