@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 import msgspec
 
 from stream_rnn.config.interval import IntervalSection
+from stream_rnn.config.state import StateSection
 from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
 from stream_rnn.transports.cut import Framing
@@ -192,6 +193,7 @@ class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         idle_s: A stream without samples for this long is forgotten; its next prediction is flagged `reset`.
+            With [state] it is put away instead; its next prediction is flagged `restored`.
         max_streams: Streams at a time; a sample of one more is refused and counted.
     """
 
@@ -310,6 +312,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     latency: LatencySection = LatencySection()
     recording: RecordingSection | None = None
     interval: IntervalSection | None = None
+    state: StateSection | None = None
 
 
 def section_types() -> dict[str, type[msgspec.Struct]]:

@@ -78,6 +78,15 @@ class Truths:
 
         return deliver_samples
 
+    def stream_of(self, message: Message) -> str | None:
+        """Key of the stream that a message tells the truth of; None of any other message.
+
+        Raises:
+            WireError: It tells none that can be read.
+        """
+        stream = None if self._template is None else self._template.key(message.topic)
+        return None if stream is None else decode_truth(message.payload, stream).stream
+
     def told(self) -> dict[str, Any]:
         """What metrics say: nothing where no intervals are made."""
         if self._section is None:

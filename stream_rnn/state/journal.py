@@ -18,6 +18,7 @@ from stream_rnn.errors import StateError
 
 MAGIC = b"srnj\x01\0\0\0"
 HEAD = struct.Struct("<II")
+DIGITS = 20  # of a segment's number in its name: names sort as numbers do
 
 Entry: TypeAlias = tuple[str, str, int, bytes]
 """Stream key that the transport knows, topic, epoch nanoseconds of arrival, payload."""
@@ -57,6 +58,7 @@ class Journal:
         self._fd: int | None = None
         self._dirty: list[int] = []  # descriptors with bytes that are not synced
         self._old: set[int] = set()  # of these, those to be closed then
+        self._more = True  # whether there may be segments beside the one that is written now
         self._encoder = msgspec.msgpack.Encoder()
 
     @property
@@ -100,7 +102,7 @@ class Journal:
                 raise
         except OSError as error:
             raise StateError(f"journal {name}: {os.strerror(error.errno or 0)}") from None
-        self._fd, self.size = fd, 0
+        self._fd, self.size, self._more = fd, 0, True
         self._dirty.append(fd)
 
     def append(self, wire: str, entries: Sequence[Entry], *, passing: bool) -> None:
@@ -151,10 +153,13 @@ class Journal:
 
     def remove_before(self, mark: int) -> None:
         """Remove the segments whose every message lies before this number."""
+        if not self._more:
+            return
         segments = self._segments()
-        for segment, following in pairwise(segments):
-            if _first(following) <= mark:
-                segment.unlink(missing_ok=True)
+        done = [old for old, following in pairwise(segments) if int(following.name[-DIGITS:]) <= mark]
+        for segment in done:
+            segment.unlink(missing_ok=True)
+        self._more = len(segments) - len(done) > 1
 
     def close(self) -> None:
         """Let go of the files; what was appended stays."""
@@ -179,14 +184,10 @@ class Journal:
             self._fd = None
 
     def _segment(self, first: int) -> Path:
-        return self._path.with_name(f"{self._path.name}-journal-{first:020d}")
+        return self._path.with_name(f"{self._path.name}-journal-{first:0{DIGITS}d}")
 
     def _segments(self) -> list[Path]:
-        return sorted(self._path.parent.glob(f"{self._path.name}-journal-" + "[0-9]" * 20))
-
-
-def _first(segment: Path) -> int:
-    return int(segment.name[-20:])
+        return sorted(self._path.parent.glob(f"{self._path.name}-journal-" + "[0-9]" * DIGITS))
 
 
 def _records(data: bytes) -> Iterator[Read | None]:

@@ -9,7 +9,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 from stream_rnn.transports.base import Message, Publication
@@ -72,7 +71,7 @@ class BuiltinClient:
         self._settings, self._will, self._hold, self._receipts = settings, will, hold, receipts
         self._outbox = Outbox(INFLIGHT)
         if receipts is not None:
-            receipts.unconfirmed, receipts.keep = self._outbox.unconfirmed, keep_in(self._outbox, settings)
+            receipts.adopt(self._outbox.unconfirmed, keep_in(self._outbox, settings))
 
     def __call__(self, intake: Intake, tls: ssl.SSLContext | None) -> "BuiltinLink":
         """One more connection."""

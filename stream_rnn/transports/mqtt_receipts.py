@@ -15,7 +15,7 @@ class Mark(NamedTuple):
     """What had been taken in at an instant: so many of one connection's messages."""
 
     connection: int
-    count: int
+    messages: int
 
 
 class Receipts:
@@ -27,14 +27,15 @@ class Receipts:
 
     Attributes:
         settle: The same.
-        unconfirmed: Gives what is published and not confirmed; set by the client.
-        keep: Publishes with qos 1 on the next connection, or says why not; set by the client.
+        unconfirmed: Gives what is published with qos 1 and not confirmed.
+        keep: Has such publications published on the next connection.
     """
 
     def __init__(self, wanted: Callable[[], None], settle: Callable[[], Awaitable[object]]) -> None:
         self.settle = settle
-        self.unconfirmed: Callable[[], list[Unconfirmed]] = list
-        self.keep: Callable[[Iterable[Unconfirmed]], None] = lambda _: None
+        kept: list[Unconfirmed] = []
+        self.unconfirmed: Callable[[], list[Unconfirmed]] = kept.copy
+        self.keep: Callable[[Iterable[Unconfirmed]], None] = kept.extend
         self._wanted = wanted
         self._send: Callable[[list[int]], None] = lambda _: None
         self._connection = 0
@@ -42,6 +43,14 @@ class Receipts:
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    def adopt(
+        self, unconfirmed: Callable[[], list[Unconfirmed]], keep: Callable[[Iterable[Unconfirmed]], None]
+    ) -> None:
+        """A client takes over what is not confirmed, from the one before it."""
+        before = self.unconfirmed()
+        self.unconfirmed, self.keep = unconfirmed, keep
+        keep(before)
 
     def begin(self, send: Callable[[list[int]], None]) -> None:
         """A new connection: the broker sends again what was not acknowledged on the last one.
@@ -74,10 +83,10 @@ class Receipts:
         Args:
             mark: The last one that was asked for.
         """
-        if mark.connection != self._connection or not mark.count:
+        if mark.connection != self._connection or not mark.messages:
             return
-        safe = self._waiting[: mark.count]
-        del self._waiting[: mark.count]
+        safe = self._waiting[: mark.messages]
+        del self._waiting[: mark.messages]
         self._send(safe)
         if self._waiting:
             self._wanted()
