@@ -21,7 +21,7 @@ from stream_rnn.errors import CommandError, SampleError, StateError
 from stream_rnn.state.journal import Journal
 from stream_rnn.state.store import About, Changes, Put, Store
 from stream_rnn.transports.base import Deliver, Message
-from stream_rnn.transports.mqtt_receipts import Receipts, Unconfirmed
+from stream_rnn.transports.mqtt_receipts import Receipts
 
 A_TURN = 64  # sessions put away before the sockets are read again
 RETRY_S = 1.0  # between two attempts at a checkpoint that the disk did not take
@@ -57,14 +57,15 @@ class Durable:
         self._removed, self._going = set[str](), set[str]()  # to be forgotten by the next commit; by this one
         self._passing: set[str] = set()
         self._in_flight: set[str] = set()
-        self._unconfirmed: Sequence[Unconfirmed] = store.unconfirmed()
+        unconfirmed = store.unconfirmed()
+        self._unconfirmed = {serial for serial, *_ in unconfirmed}  # on disk
         self._wanted, self._one_at_a_time = asyncio.Event(), asyncio.Lock()
         self._taken = self._since_ns = self._safe_ns = 0
-        self.receipts = Receipts(self._wanted.set, self.checkpoint)
+        self.receipts = Receipts(self._wanted.set, self.checkpoint, max(self._unconfirmed, default=-1) + 1)
         sessions = pipeline.sessions
         sessions.find, sessions.unreadable = self._find, self._tell_unreadable
         sessions.carry(self._models)
-        self.receipts.keep(self._unconfirmed)
+        self.receipts.keep(unconfirmed)
 
     @property
     def failed(self) -> str:
@@ -209,11 +210,12 @@ class Durable:
             if number % A_TURN == 0:
                 await asyncio.sleep(0)
         unconfirmed = self.receipts.unconfirmed()
+        confirmed = self._unconfirmed.difference([serial for serial, *_ in unconfirmed])
+        published = [text for text in unconfirmed if text[0] not in self._unconfirmed]
         about = About(self._models, position, self._round)
-        same = (about, unconfirmed) == (self._store.about, self._unconfirmed)
-        if same and not (puts or self._going or clear):
+        if about == self._store.about and not (puts or self._going or published or confirmed or clear):
             return None
-        return Changes(about, puts, self._going, unconfirmed, clear)
+        return Changes(about, puts, self._going, published, confirmed, clear)
 
     def _failed(self, streams: Sequence[str], reason: str) -> None:
         """The disk did not take a checkpoint: all of it is due again."""
@@ -225,7 +227,8 @@ class Durable:
         self._refused = reason
 
     def _succeeded(self, changes: Changes) -> None:
-        self._unconfirmed = changes.unconfirmed
+        self._unconfirmed.difference_update(changes.confirmed)
+        self._unconfirmed.update(serial for serial, *_ in changes.published)
         if changes.clear:
             self._clear = False
         self.counters["checkpoints"] += 1

@@ -72,14 +72,16 @@ class Changes(NamedTuple):
         about: What holds from now on.
         puts: States of streams that changed.
         removed: Streams to forget; one that is put as well is put.
-        unconfirmed: Every (topic, payload) published with qos 1 that its receiver has not confirmed.
+        published: What was published with qos 1 and is not confirmed: (serial number, topic, payload).
+        confirmed: Serial numbers of such publications of earlier checkpoints that are confirmed now.
         clear: Forget every state first.
     """
 
     about: About
     puts: Sequence[Put] = ()
     removed: Iterable[str] = ()
-    unconfirmed: Sequence[tuple[str, bytes]] = ()
+    published: Sequence[tuple[int, str, bytes]] = ()
+    confirmed: Iterable[int] = ()
     clear: bool = False
 
 
@@ -105,7 +107,6 @@ class Store:
             with self._told():
                 self._writer, self._reader = self._connect(), self._connect()
                 self.about = self._begin(model)
-                self._unconfirmed = self._writer.execute("SELECT 1 FROM unconfirmed").fetchone() is not None
         except StateError:
             self._lock.close()
             raise
@@ -170,14 +171,16 @@ class Store:
             (position,) = self._reader.execute("SELECT max(position) FROM states").fetchone()
         return int(position or 0)
 
-    def unconfirmed(self) -> list[tuple[str, bytes]]:
-        """What the last checkpoint of all knew to be unconfirmed, in the order it was published.
+    def unconfirmed(self) -> list[tuple[int, str, bytes]]:
+        """What was published and not confirmed at the last checkpoint of all, in that order.
 
         Raises:
             StateError: The disk does not give it.
         """
         with self._told():
-            return self._reader.execute("SELECT topic, payload FROM unconfirmed ORDER BY number").fetchall()
+            return self._reader.execute(
+                "SELECT number, topic, payload FROM unconfirmed ORDER BY number"
+            ).fetchall()
 
     def commit(self, changes: Changes) -> None:
         """Make changes durable: all of them, or none.
@@ -193,10 +196,9 @@ class Store:
                     writer.execute("DELETE FROM states")
                 writer.executemany("DELETE FROM states WHERE stream = ?", [(s,) for s in changes.removed])
                 writer.executemany(PUT, changes.puts)
-                if self._unconfirmed:
-                    writer.execute("DELETE FROM unconfirmed")
-                rows = enumerate(changes.unconfirmed)
-                writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", [(n, *row) for n, row in rows])
+                confirmed = [(number,) for number in changes.confirmed]
+                writer.executemany("DELETE FROM unconfirmed WHERE number = ?", confirmed)
+                writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", changes.published)
                 if changes.about != self.about:
                     self._write_about(changes.about)
                 writer.execute("COMMIT")
@@ -204,7 +206,7 @@ class Store:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
-        self.about, self._unconfirmed = changes.about, bool(changes.unconfirmed)
+        self.about = changes.about
 
     def close(self) -> None:
         """Close the file, and let others have it."""

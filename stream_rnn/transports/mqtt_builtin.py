@@ -102,8 +102,7 @@ class BuiltinLink(asyncio.Protocol):
         self._signs = Signs()
         most = settings.max_outgoing
         self._pump = Pump(intake.deliver, outbox, self._turn, self._signs, most, receipts, hold=hold)
-        surely = receipts is not None
-        self._sender = Sender(self._writer, outbox, self._pump, most, surely=surely)
+        self._sender = Sender(self._writer, outbox, self._pump, most, receipts)
         self._loop = asyncio.get_running_loop()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()

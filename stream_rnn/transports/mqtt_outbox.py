@@ -11,8 +11,8 @@ LAST_NUMBER = 65535
 Numbered: TypeAlias = Callable[[int], bytes]
 """Makes a packet of its number."""
 
-Text: TypeAlias = tuple[str, bytes] | None
-"""Topic and payload of a publication that a later run publishes again; None for any other."""
+Text: TypeAlias = tuple[int, str, bytes] | None
+"""Serial number, topic and payload of what a later run publishes again; None for any other publication."""
 
 
 class Outbox:
@@ -27,7 +27,7 @@ class Outbox:
         self._numbered: dict[int, bytes] = {}
         self._again: deque[int] = deque()  # numbered on a former connection, and not sent yet on this one
         self._waiting: deque[tuple[Numbered, Text]] = deque()
-        self._texts: dict[int, tuple[str, bytes]] = {}
+        self._texts: dict[int, tuple[int, str, bytes]] = {}
         self._last = 0
 
     def __len__(self) -> int:
@@ -65,8 +65,8 @@ class Outbox:
         if self._texts:
             self._texts.pop(number, None)
 
-    def unconfirmed(self) -> list[tuple[str, bytes]]:
-        """Topic and payload of every publication that a later run must publish again, in order."""
+    def unconfirmed(self) -> list[tuple[int, str, bytes]]:
+        """Every publication that a later run must publish again, in order."""
         return [*self._texts.values(), *(text for _, text in self._waiting if text is not None)]
 
     def due(self) -> list[bytes]:

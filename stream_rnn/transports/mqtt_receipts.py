@@ -5,10 +5,11 @@ published by a later run.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from itertools import count
 from typing import NamedTuple, TypeAlias
 
-Unconfirmed: TypeAlias = tuple[str, bytes]
-"""Topic and payload of what was published with qos 1 and is not confirmed."""
+Unconfirmed: TypeAlias = tuple[int, str, bytes]
+"""Serial number, topic and payload of what was published with qos 1 and is not confirmed."""
 
 
 class Mark(NamedTuple):
@@ -24,15 +25,19 @@ class Receipts:
     Args:
         wanted: Called when some begin to wait.
         settle: Makes safe what was taken in, and releases it; awaited before a goodbye.
+        first: Serial number of the first publication.
 
     Attributes:
         settle: The same.
+        serials: Gives serial numbers.
         unconfirmed: Gives what is published with qos 1 and not confirmed.
         keep: Has such publications published on the next connection.
     """
 
-    def __init__(self, wanted: Callable[[], None], settle: Callable[[], Awaitable[object]]) -> None:
-        self.settle = settle
+    def __init__(
+        self, wanted: Callable[[], None], settle: Callable[[], Awaitable[object]], first: int = 0
+    ) -> None:
+        self.settle, self.serials = settle, count(first)
         kept: list[Unconfirmed] = []
         self.unconfirmed: Callable[[], list[Unconfirmed]] = kept.copy
         self.keep: Callable[[Iterable[Unconfirmed]], None] = kept.extend

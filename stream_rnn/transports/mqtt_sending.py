@@ -8,7 +8,7 @@ from stream_rnn.transports.mqtt_outbox import Outbox
 from stream_rnn.transports.mqtt_packets import Writer
 from stream_rnn.transports.mqtt_properties import CORRELATION_DATA
 from stream_rnn.transports.mqtt_pump import Pump
-from stream_rnn.transports.mqtt_receipts import Unconfirmed
+from stream_rnn.transports.mqtt_receipts import Receipts, Unconfirmed
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 SURELY = 2  # times what may wait to be confirmed, where nothing is given up: samples of qos 1 are held before
@@ -22,7 +22,7 @@ class Sender:
         outbox: Keeps those of qos 1 until they are confirmed.
         pump: Sends them.
         max_outgoing: Packets that may wait.
-        surely: Whether those of qos 1 are never given up: a later connection, or a later run, sends them.
+        receipts: With them, those of qos 1 are never given up: a later connection or run sends them.
 
     Attributes:
         maximum_qos: What the broker takes.
@@ -30,17 +30,17 @@ class Sender:
     """
 
     def __init__(
-        self, writer: Writer, outbox: Outbox, pump: Pump, max_outgoing: int, *, surely: bool
+        self, writer: Writer, outbox: Outbox, pump: Pump, max_outgoing: int, receipts: Receipts | None
     ) -> None:
         self.maximum_qos, self.over = 1, False
         self._writer, self._outbox, self._pump = writer, outbox, pump
-        self._most, self._surely = max_outgoing, surely
+        self._most, self._receipts = max_outgoing, receipts
 
     def publish(
         self, topic: str, payload: bytes, qos: int, *, retain: bool, correlation: bytes | None
     ) -> str:
         """See `Link`."""
-        sure = self._surely and qos and self.maximum_qos
+        sure = qos and self.maximum_qos and self._receipts is not None
         if not sure and self._pump.waiting >= self._most:
             return "dropped_full"
         written = self._writer.topic(topic)
@@ -52,7 +52,9 @@ class Sender:
         if qos and self.maximum_qos:
             if len(self._outbox) >= (SURELY * self._most if sure else self._most):
                 return "dropped_full"
-            text = (topic, payload) if sure and not retain else None
+            text = None
+            if self._receipts is not None and not retain:
+                text = next(self._receipts.serials), topic, payload
             packet = self._outbox.add(partial(self._writer.publish, written, payload, retain, said), text)
             if packet is None or self.over:
                 return "published"
@@ -80,9 +82,10 @@ def keep_in(outbox: Outbox, settings: MqttSettings) -> Callable[[Iterable[Unconf
     writer = Writer(new=settings.version == "5")
 
     def keep(publications: Iterable[Unconfirmed]) -> None:
-        for topic, payload in publications:
+        for text in publications:
+            _, topic, payload = text
             written = writer.topic(topic)
             assert written is not None  # it was published before
-            outbox.add(partial(writer.publish, written, payload, False, None), (topic, payload))  # noqa: FBT003 - as there
+            outbox.add(partial(writer.publish, written, payload, False, None), text)  # noqa: FBT003 - as there
 
     return keep
