@@ -9,6 +9,7 @@ docs/reliability.md.
 
 import argparse
 import contextlib
+import getpass
 import random
 import signal
 import subprocess
@@ -82,7 +83,7 @@ class Broker:
             "max_inflight_messages 100",
             "persistence true",
             f"persistence_location {folder / 'broker'}/",
-            "user root",
+            f"user {getpass.getuser()}",
         ]
         self._command = [binary, "-c", str(folder / "mosquitto.conf")]
         (folder / "mosquitto.conf").write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -118,15 +119,16 @@ class Daemon:
         flags = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
         model = str(folder / "model.safetensors")
         self._command = [sys.executable, "-m", "stream_rnn", "run", "--model", model, *flags]
-        self._log = (folder / "daemon.log").open("ab")
+        self._log = folder / "daemon.log"
         self._process: subprocess.Popen[str]
 
     def start(self) -> None:
         """Begin to start it."""
-        command, log = self._command, self._log
-        self._process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(self._command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
         self._ready = threading.Event()
-        threading.Thread(target=_read, args=(self._process.stderr, log, self._ready), daemon=True).start()
+        told = self._process.stderr, self._log, self._ready
+        self._reader = threading.Thread(target=_read, args=told, name="daemon-stderr", daemon=True)
+        self._reader.start()
 
     def until_ready(self) -> None:
         """Return once it serves."""
@@ -137,6 +139,7 @@ class Daemon:
         """End it as a power cut would."""
         self._process.kill()
         self._process.wait()
+        self._reader.join()
 
     def stop(self) -> None:
         """End it cleanly."""
@@ -144,12 +147,13 @@ class Daemon:
         assert self._process.wait(TIMEOUT_S) == 0, "the daemon did not end cleanly: see daemon.log"
 
 
-def _read(lines: IO[str], log: IO[bytes], ready: threading.Event) -> None:
-    for line in lines:
-        log.write(line.encode())
-        log.flush()
-        if "ready" in line.split()[:2]:
-            ready.set()
+def _read(lines: IO[str], path: Path, ready: threading.Event) -> None:
+    with lines, path.open("a", encoding="utf-8") as log:
+        for line in lines:
+            log.write(line)
+            log.flush()
+            if "ready" in line.split()[:2]:
+                ready.set()
     ready.set()
 
 

@@ -26,6 +26,7 @@ FACTS = {
     "unrecorded": 8,
     "ahead": {"prepared": 5, "met": 4},
     "interval": {"truths": {"taken": 3, "refused": 1}, "outputs": {"inside": 5, "outside": 1}},
+    "state": {"checkpoints": 4, "restored": 2, "unacknowledged": 6},
     "evicted": 9,
     "transports": {"mqtt": {"up": True, "received": 10}, "tcp": {"up": False, "received": 11}},
     "streams": 12,
