@@ -72,6 +72,8 @@ def values() -> dict[tuple[str, ...], float]:
         (("ahead_total", "met"), 4),
         (("truths_total", "taken"), 3),
         (("truth_outputs_total", "outside"), 1),
+        (("state_total", "restored"), 2),
+        (("unacknowledged",), 6),
         (("evicted_total",), 9),
         (("transport_total", "received", "mqtt"), 10),
         (("transport_total", "received", "tcp"), 11),

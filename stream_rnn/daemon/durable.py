@@ -212,7 +212,7 @@ class Durable:
         unconfirmed = self.receipts.unconfirmed()
         confirmed = self._unconfirmed.difference([serial for serial, *_ in unconfirmed])
         published = [text for text in unconfirmed if text[0] not in self._unconfirmed]
-        about = About(self._models, position, self._round)
+        about = About(self._models, position, self._written.position, self._round)
         if about == self._store.about and not (puts or self._going or published or confirmed or clear):
             return None
         return Changes(about, puts, self._going, published, confirmed, clear)

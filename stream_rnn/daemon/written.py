@@ -51,7 +51,7 @@ class Written:
         Raises:
             StateError: The journal cannot be read, or none can be begun.
         """
-        journal, mark, highest = self._journal, store.about.mark, store.last_position()
+        journal, mark, highest = self._journal, store.about.mark, store.about.highest
         passing: set[str] = set()
         for read in journal.read():
             source = Source(MemoryTransport(), cast("AnyWire", read.wire), replies=False)

@@ -57,11 +57,13 @@ class About(msgspec.Struct, frozen=True):
     Attributes:
         models: Hashes of models whose states mean the same; the first is the one that is served.
         mark: Every journaled message before this number is contained.
+        highest: No state contains a journaled message from this number on.
         round: How often all streams have been reset.
     """
 
     models: tuple[str, ...]
     mark: int = 0
+    highest: int = 0
     round: int = 0
 
 
@@ -160,16 +162,6 @@ class Store:
                 "SELECT state, position, round FROM states WHERE stream = ?", (stream,)
             ).fetchone()
         return None if row is None else Put(stream, *row)
-
-    def last_position(self) -> int:
-        """The highest position of any state.
-
-        Raises:
-            StateError: The disk does not give it.
-        """
-        with self._told():
-            (position,) = self._reader.execute("SELECT max(position) FROM states").fetchone()
-        return int(position or 0)
 
     def unconfirmed(self) -> list[tuple[int, str, bytes]]:
         """What was published and not confirmed at the last checkpoint of all, in that order.
