@@ -218,8 +218,9 @@ class Sessions:
     def changed_since(self, since_ns: int) -> list[str]:
         """Streams used at a monotonic time or later, and those touched since this was last asked."""
         used = self._used_ns[: self._shared.memories.begun]
-        rows = np.flatnonzero((used >= since_ns) & (used < NEVER)).tolist()
-        changed = {session.stream for row in rows if (session := self._rows[row]) is not None}
+        rows = np.flatnonzero(used >= since_ns)
+        rows = rows[used[rows] < NEVER]
+        changed = {session.stream for row in rows.tolist() if (session := self._rows[row]) is not None}
         changed.update(stream for stream in self._touched if stream in self._table)
         self._touched.clear()
         return list(changed)
