@@ -323,7 +323,7 @@ def test_session_costs_little_beside_its_state(units: int) -> None:
 
 
 def test_changed_sessions_are_those_used_since_and_those_touched() -> None:
-    sessions = table(4)
+    sessions = table(most=4)
     for stream, now_ns in (("a", 1), ("b", 2), ("c", 3)):
         sessions.get(stream, now_ns)
     sessions.drop("b")
@@ -334,7 +334,7 @@ def test_changed_sessions_are_those_used_since_and_those_touched() -> None:
 
 
 def test_session_is_found_where_it_was_put_away() -> None:
-    before, sessions = table(4), table(4)
+    before, sessions = table(most=4), table(4)
     before.get("a", 1)
     away = {"a": (before.get("a", 1).to_bytes(), False)}
     sessions.find = away.get
