@@ -334,7 +334,7 @@ def test_changed_sessions_are_those_used_since_and_those_touched() -> None:
 
 
 def test_session_is_found_where_it_was_put_away() -> None:
-    before, sessions = table(most=4), table(4)
+    before, sessions = table(most=4), table(most=4)
     before.get("a", 1)
     away = {"a": (before.get("a", 1).to_bytes(), False)}
     sessions.find = away.get
