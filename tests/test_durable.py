@@ -23,13 +23,17 @@ from stream_rnn.daemon.daemon import Daemon
 from stream_rnn.daemon.durable import Durable
 from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CommandError, ConfigError, StateError
+from stream_rnn.interval import PACE, Interval
+from stream_rnn.model.model import Model
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import F32, Flag, Prediction
+from stream_rnn.sample import F32, Flag, Prediction, Sample
+from stream_rnn.session.rules import Rules
+from stream_rnn.session.table import Sessions
 from stream_rnn.transports.base import Deliver, Message
 from stream_rnn.transports.memory import MemoryTransport
 from stream_rnn.wire import CODECS, WireName
 from tests.serving import serving_in_memory
-from tests.small import small_model
+from tests.small import calibrated, small_model
 
 MODEL = small_model()
 PREDICTOR = Predictor(MODEL)
@@ -49,11 +53,18 @@ def flags_of(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, An
 class Run:
     """A daemon that is opened and not run, so that a test says when a checkpoint is taken."""
 
-    def __init__(self, folder: Path, *, redelivers: bool = False, **sections: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        redelivers: bool = False,
+        predictor: Predictor = PREDICTOR,
+        **sections: dict[str, Any],
+    ) -> None:
         self.folder = folder
         self.told: list[tuple[str, str]] = []
         config = load_config(None, {}, flags_of(folder, **sections))
-        self.daemon = Daemon(config, PREDICTOR, lambda *what: self.told.append(what))
+        self.daemon = Daemon(config, predictor, lambda *what: self.told.append(what))
         self.daemon.open_state()
         self.transport = MemoryTransport()
         self.transport.publish("x", b"")
@@ -98,7 +109,7 @@ def opened(folder: Path, **sections: Any) -> Iterator[Run]:
 
 
 def here(folder: Path) -> Path:
-    (folder / "0").mkdir()
+    (folder / "0").mkdir(parents=True)
     return folder / "0"
 
 
@@ -488,3 +499,67 @@ def test_config_that_would_break_the_promise_is_refused(
     with pytest.raises(ConfigError) as refused:
         load_config(None, {}, flags_of(tmp_path, **sections))
     assert message in str(refused.value)
+
+
+async def test_spikes_and_their_row_that_is_not_full_come_back_from_store_and_journal(tmp_path: Path) -> None:
+    def packet(i: int) -> bytes:
+        units = [i % 5, (i * 3) % 5]
+        times = [i * 7_000_000, i * 7_000_000 + 6_999_999]
+        told = {"from_ns": i * 7_000_000, "to_ns": (i + 1) * 7_000_000, "units": units, "times_ns": times}
+        return msgspec.json.encode(told)
+
+    answers: list[tuple[int, list[float]]] = []
+    for crashes in (False, True):
+        folder = here(tmp_path / str(crashes))
+        run = Run(folder, state={"journal": True})
+        found: list[tuple[int, list[float]]] = []
+        for i in range(60):
+            run._source = run._source._replace(wire="spikes_json")
+            run.feed("a", packet(i))
+            if i % 20 == 9:
+                assert await run.durable.checkpoint()
+            if i % 20 == 13 and crashes:
+                found += [(p.seq, p.y.tolist()) for p in run.predictions("a")]
+                after = run.crash(tmp_path / f"after{i}")
+                run.leave()
+                run = Run(after, state={"journal": True})
+        found += [(p.seq, p.y.tolist()) for p in run.predictions("a")]
+        run.leave()
+        answers = answers or found
+        assert found == answers
+    assert [seq for seq, _ in answers] == list(range(42))
+
+
+async def test_truth_moves_the_interval_of_a_stream_that_was_put_away(tmp_path: Path) -> None:
+    model = calibrated(MODEL)
+    sections: dict[str, Any] = {
+        "interval": {"coverage": 0.9, "truth": "t/{stream}"},
+        "state": {"journal": True},
+    }
+    bounds: list[list[float]] = []
+    for crashes in (False, True):
+        folder = here(tmp_path / str(crashes))
+        run = Run(folder, predictor=Predictor(model), **sections)
+        run.feed("a", payload(XS[0]))
+        assert await run.durable.checkpoint()
+        run.durable.evict_idle(2**63 - 1)
+        run.deliver(Message("a", b'{"seq": 0, "y": [100, -100]}', 0, 0, None, "t/a"))
+        if crashes:
+            after = run.crash(tmp_path / "after")
+            run.leave()
+            run = Run(after, predictor=Predictor(model), **sections)
+        run.feed("a", payload(XS[1]))
+        (_, text) = run.transport.published[-1]
+        told = msgspec.json.decode(text)
+        run.leave()
+        bounds.append([*told["y_low"], *told["y_high"]])
+    assert bounds[0] == bounds[1]
+    assert bounds[0] != around_of(model)
+
+
+def around_of(model: Model) -> list[float]:
+    """The interval of the same prediction where no truth came."""
+    sessions = Sessions(Predictor(model), Rules(), "run", 1, Interval(model.calibration(), 0.9, PACE, 256))
+    (_, last) = [sessions.get("a", 0).feed(Sample("a", None, None, x), 0, lambda: 0)[0] for x in XS[:2]]
+    assert last.bounds is not None
+    return [float(value) for value in last.bounds.reshape(-1).tolist()]
