@@ -40,6 +40,7 @@ SECTIONS = {
     "bench_pipeline": "The whole way of a sample",
     "bench_sockets": "Sockets",
     "bench_mqtt": "MQTT",
+    "bench_durable": "Nothing lost",
     "bench_start": "Start",
     "bench_train": "Training",
 }

@@ -21,6 +21,10 @@ class TransportError(StreamRnnError):
     """The network must act: a broker or peer that cannot be reached or that refuses us."""
 
 
+class StateError(StreamRnnError):
+    """The user or the disk must act: durable state that cannot be read, written, or is of another model."""
+
+
 class CommandError(StreamRnnError):
     """Who gave the command must act: it was not carried out, and nothing changed."""
 

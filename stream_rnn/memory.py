@@ -146,6 +146,11 @@ class Memories:
         self._free: list[int] = []
         self._allocate()
 
+    @property
+    def begun(self) -> int:
+        """Rows that any stream has had."""
+        return self._begun
+
     def take(self) -> int:
         """Index in `data` of a row for a new stream: all zeros.
 

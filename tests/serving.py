@@ -28,6 +28,7 @@ async def serving_in_memory(
     """
     flags = {"model": {"path": "unused"}, "mqtt": {}, **sections}
     daemon = Daemon(load_config(None, {}, flags), Predictor(model), lambda *_: None)
+    daemon.open_state()
     daemon.pipeline.notes.recorder = daemon._new_recorder(again=False)
     transport = MemoryTransport(on_connect=daemon.births)
     daemon.add("memory", Source(transport, wire, None if reply else transport))

@@ -24,7 +24,7 @@ ROWS = (
     ("report",),
     ("daemon", "training", "doctor"),
     ("__init__",),  # what a user imports: it only shows what the rooms below have
-    ("recordings", "operations"),
+    ("recordings", "operations", "state"),
     ("config", "environment", "inbox"),
     ("session", "transports", "wire", "latency"),
     ("predictor",),

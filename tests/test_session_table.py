@@ -320,3 +320,30 @@ def test_session_costs_little_beside_its_state(units: int) -> None:
     finally:
         tracemalloc.stop()
     assert each <= 1.5 * 4 * predictor.shape.values + 200
+
+
+def test_changed_sessions_are_those_used_since_and_those_touched() -> None:
+    sessions = table(most=4)
+    for stream, now_ns in (("a", 1), ("b", 2), ("c", 3)):
+        sessions.get(stream, now_ns)
+    sessions.drop("b")
+    assert sorted(sessions.changed_since(2)) == ["c"]
+    sessions.touch("a", "gone")
+    assert sorted(sessions.changed_since(4)) == ["a"]
+    assert sessions.changed_since(4) == []
+
+
+def test_session_is_found_where_it_was_put_away() -> None:
+    before, sessions = table(most=4), table(most=4)
+    before.get("a", 1)
+    away = {"a": (before.get("a", 1).to_bytes(), False)}
+    sessions.find = away.get
+    assert sessions.seek("b", 1) is None
+    found = sessions.seek("a", 1)
+    assert found is not None
+    assert (found.to_bytes() != away["a"][0], sessions.restored, len(sessions)) == (True, 1, 1)
+    assert sessions.evict_idle(5, {"a"}) == []
+    sessions.touch("a")
+    assert sessions.evict_idle(5) == []
+    sessions.changed_since(9)
+    assert sessions.evict_idle(5) == ["a"]

@@ -11,6 +11,7 @@ from stream_rnn.transports.mqtt_link import MAX_BATCH
 from stream_rnn.transports.mqtt_outbox import Outbox
 from stream_rnn.transports.mqtt_packets import Writer, puback
 from stream_rnn.transports.mqtt_pump import Pump
+from stream_rnn.transports.mqtt_receipts import Receipts
 
 WRITER = Writer(new=False)
 PACKET = WRITER.publish(b"\0\x01t", b"answer")
@@ -62,11 +63,13 @@ async def test_nothing_left_to_write_never_pauses(encrypted: bool, high: int) ->
 class Rig:
     """A pump between a receiver that answers everything and such a socket."""
 
-    def __init__(self, max_outgoing: int = 1000, *, hold: bool = True) -> None:
+    def __init__(
+        self, max_outgoing: int = 1000, receipts: Receipts | None = None, *, hold: bool = True
+    ) -> None:
         self.delivered: list[int] = []
         self.turns = 0
         self.socket, self.outbox = Socket(), Outbox(1000)
-        self.pump = Pump(self.deliver, self.outbox, self.turn, Signs(), max_outgoing, hold=hold)
+        self.pump = Pump(self.deliver, self.outbox, self.turn, Signs(), max_outgoing, receipts, hold=hold)
         self.socket.pump = self.pump
         self.pump.attach(cast("Any", self.socket))
 
@@ -139,3 +142,13 @@ async def test_what_the_socket_did_not_take_is_counted_as_unsent() -> None:
     rig.pump.out += [PACKET, puback(9)]
     assert rig.pump.unsent == 3
     assert rig.pump.waiting == 4
+
+
+async def test_acknowledgements_wait_for_their_release_and_then_leave_at_once() -> None:
+    receipts = Receipts(lambda: None, asyncio.Event().wait)
+    rig = Rig(receipts=receipts)
+    receipts.begin(rig.pump.acknowledge)
+    rig.read(2)
+    assert rig.socket.written == [PACKET * 2]
+    receipts.release(receipts.mark())
+    assert rig.socket.written[1:] == [puback(1) + puback(2)]

@@ -23,6 +23,7 @@ from stream_rnn.errors import ConfigError
 from stream_rnn.operations.logs import Form, log_line
 from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
+from stream_rnn.state.store import forget
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--print-config", action="store_true", help="print the config as it would be used, and end"
     )
     parser.add_argument("--example", action="store_true", help="print a complete, commented config and end")
+    parser.add_argument(
+        "--forget-state",
+        action="store_true",
+        help="begin the sessions of [state] anew: delete what earlier runs left there",
+    )
     parser.add_argument("--log", choices=get_args(Form), default="text", help="form of what is said (text)")
     parser.add_argument(
         "--set",
@@ -71,6 +77,9 @@ def run(args: argparse.Namespace) -> int:
     if args.check:
         say("fine", "config and model can be served")
         return 0
+
+    if args.forget_state and config.state is not None:
+        forget(Path(config.state.path))
 
     def reread() -> tuple[Config, Predictor]:
         changed = load_config(args.config, os.environ, flags(args))

@@ -13,6 +13,7 @@ import msgspec
 
 from stream_rnn.config.interval import check_interval
 from stream_rnn.config.sections import SECRETS, SOURCES, Config, section_types
+from stream_rnn.config.state import check_state
 from stream_rnn.errors import ConfigError
 from stream_rnn.transports.mqtt_settings import HIDDEN
 
@@ -58,6 +59,7 @@ def _check_sources(config: Config, subject: str) -> None:
     wires = {name: getattr(s, "codec", None) or s.wire for name, s in sections.items() if s is not None}
     try:
         check_interval(config.interval, wires)
+        check_state(config.state, config.mqtt, wires, config.inbox.policy)
     except ConfigError as error:
         raise ConfigError(f"{subject}: {error}") from None
     if not any(sections.values()):
@@ -83,7 +85,7 @@ def _anchor(settings: Settings, folder: Path) -> None:
     """Take the paths in a file as relative to it."""
     certificates = [("mqtt", name) for name in ("ca_file", "cert_file", "key_file")]
     secrets = [(section, f"{key}_file") for section, key in SECRETS]
-    paths = [("model", "path"), ("recording", "path"), *certificates, *secrets]
+    paths = [("model", "path"), ("recording", "path"), ("state", "path"), *certificates, *secrets]
     for section, key in paths:
         values = settings.get(section, {})
         if isinstance(values, dict) and isinstance(values.get(key), str):

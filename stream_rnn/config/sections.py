@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 import msgspec
 
 from stream_rnn.config.interval import IntervalSection
+from stream_rnn.config.state import StateSection
 from stream_rnn.config.ways import StdioSection, TcpSection, UdpSection, UnixDatagramSection, UnixSection
 from stream_rnn.errors import ConfigError
 from stream_rnn.session.rules import Rules
@@ -82,6 +83,7 @@ class StreamSection(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     Attributes:
         idle_s: A stream without samples for this long is forgotten; its next prediction is flagged `reset`.
+            With [state] it is put away instead; its next prediction is flagged `restored`.
         max_streams: Streams at a time; a sample of one more is refused and counted.
         pinned: A payload may name no other stream than its topic, connection or sender: where who may publish
             on a topic is restricted, no one then speaks for another.
@@ -205,6 +207,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     latency: LatencySection = LatencySection()
     recording: RecordingSection | None = None
     interval: IntervalSection | None = None
+    state: StateSection | None = None
 
 
 def section_types() -> dict[str, type[msgspec.Struct]]:

@@ -6,12 +6,14 @@ except that a reload answers when it is done.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
 from stream_rnn.errors import StreamRnnError
 from stream_rnn.transports.admission import same_token
+from stream_rnn.transports.base import Message
 
 VERBS = {
     "reset": "start a stream's hidden state anew; its next prediction is flagged `reset`",
@@ -115,6 +117,13 @@ class Commands:
         else:
             self._carry_out(command, reply)
 
+    def take_lines(self, messages: list[Message]) -> None:
+        """Carry out commands of a connection, each answered there."""
+        for message in messages:
+            reply = message.reply
+            assert reply is not None  # a connection always has a way back
+            self.take(message.payload, partial(_without_id, reply))
+
     def _carry_out(self, command: Command, reply: Reply) -> None:
         try:
             result = self._verbs[command.verb](command)
@@ -151,6 +160,11 @@ class Commands:
         self._happened("command_refused", f"{subject}: {reason}")
         answer = Answer(id=command.id, verb=command.verb, ok=False, error=f"{subject}: {reason}")
         reply(command.id, msgspec.json.encode(answer))
+
+
+def _without_id(reply: Callable[[bytes], None], _: str | None, answer: bytes) -> None:
+    """Answer where the connection tells what is answered."""
+    reply(answer)
 
 
 def _same(expected: str, got: str | None) -> bool:

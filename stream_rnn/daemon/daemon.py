@@ -8,24 +8,23 @@ import secrets
 import signal
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from stream_rnn.config.insecure import insecurities
-from stream_rnn.config.load import shown
 from stream_rnn.config.sections import SOURCES, Config, HttpSection
 from stream_rnn.daemon.announce import Events, births, status
+from stream_rnn.daemon.clockwork import evict_idle, regularly
 from stream_rnn.daemon.commands import Commands, Reply
+from stream_rnn.daemon.durable import Durable, open_durable
 from stream_rnn.daemon.metrics import Metrics
+from stream_rnn.daemon.notes import new_recorder
 from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.daemon.serving import Serving
 from stream_rnn.daemon.sources import Source, depends, open_sources
 from stream_rnn.daemon.verbs import Verbs
-from stream_rnn.environment import environment
 from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
-from stream_rnn.model.file import model_bytes
 from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
 from stream_rnn.transports.base import Message, Publication, Publisher
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from stream_rnn.operations.endpoint import Endpoint
     from stream_rnn.recordings.recorder import Recorder
 
-EVICTION_S = 1.0
 MAX_COMMAND = 1 << 26  # bytes; a snapshot of the largest network fits
 COMMAND_SOCKET, HTTP, RECORDING = "commands", "http", "recording"
 
@@ -59,6 +57,7 @@ class Daemon:
         run_id: Name of this run, in every prediction.
         sources: Every way in.
         pipeline: The streams and their counts.
+        durable: Where sessions are on disk, if they are.
     """
 
     def __init__(
@@ -74,25 +73,40 @@ class Daemon:
         self.pipeline = Pipeline(config, predictor, self.run_id, self.happened)
         self._config, self._predictor, self._tell, self._reread = config, predictor, report, reread
         self._notifier = notifier if notifier is not None else Notifier({})
-        self._metrics = Metrics(self.pipeline, self.run_id)
+        self.durable: Durable | None = None
+        self._metrics = Metrics(
+            self.pipeline, self.run_id, lambda: self.durable.told() if self.durable else {}
+        )
         self._commands = self._new_commands()
         self._events = self._new_events()
         self._changing = asyncio.Lock()
         self._stop = asyncio.Event()
 
     def open_configured(self) -> None:
-        """Make the transports that the config names, and its recording; nothing is opened before `run`.
+        """Open the config's state, make its transports and its recording; these are opened by `run`.
 
         Raises:
             ConfigError: The recording exists already, or cannot be written.
+            StateError: The state cannot be used.
         """
+        self.open_state()
         self._make_sources()
         self.pipeline.notes.recorder = self._new_recorder(again=False)
         for line in insecurities(self._config):
             self._tell("insecure", line)
 
+    def open_state(self) -> None:
+        """Open where sessions are durable, if they are to be.
+
+        Raises:
+            StateError: It cannot be used.
+        """
+        if (section := self._config.state) is not None:
+            self.durable = open_durable(section, self.pipeline, self._predictor.hash, self.happened)
+            self._commands = self._new_commands()
+
     def _make_sources(self) -> None:
-        topic = self._config.daemon.topic
+        topic, durable = self._config.daemon.topic, self.durable
         self.sources = open_sources(
             self._config,
             self.sources,
@@ -100,7 +114,9 @@ class Daemon:
             will=Publication(f"{topic}/status", status("offline", self.run_id), 1, retain=True),
             births=self.births,
             report=self.happened,
-            on_close=self.pipeline.forget,
+            receipts=durable.receipts if durable else None,
+            on_open=durable.opened if durable else lambda _stream: None,
+            on_close=durable.forget if durable else self.pipeline.forget,
             on_end=self.stop,
         )
 
@@ -122,12 +138,16 @@ class Daemon:
             async with asyncio.TaskGroup() as self._tasks:
                 self._serving = Serving(self._tasks, self.happened)
                 self._start(lenient=False)
+                metrics = regularly(lambda: self._config.daemon.metrics_s, self._publish_metrics)
+                evict = evict_idle(lambda: self._config.stream.idle_s, self._evict, self.happened)
                 ticking = [
-                    self._tasks.create_task(self._publish_metrics(), name="metrics"),
-                    self._tasks.create_task(self._evict_idle(), name="evict"),
+                    self._tasks.create_task(metrics, name="metrics"),
+                    self._tasks.create_task(evict, name="evict"),
                     self._tasks.create_task(self._announce_ready(), name="ready"),
                     self._tasks.create_task(self._notifier.watch(), name="watchdog"),
                 ]
+                if self.durable is not None:
+                    ticking.append(self._tasks.create_task(self.durable.run(), name="checkpoints"))
                 await self._stop.wait()
                 self._notifier.stopping()
                 async with self._changing:
@@ -138,6 +158,8 @@ class Daemon:
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
         finally:
+            if self.durable is not None:
+                await self.durable.close()
             if self.pipeline.notes.recorder is not None:
                 self.pipeline.notes.recorder.close()
             for number in signals:
@@ -171,12 +193,14 @@ class Daemon:
                 config, predictor = await asyncio.to_thread(self._reread)
             except StreamRnnError as error:
                 raise CommandError(f"{error}; nothing changed") from None
+            if config.state != self._config.state:
+                raise CommandError("state: expected the section as it was at the start; nothing changed")
             unlike = self._predictor.model.card.unlike(predictor.model.card)
             if unlike and not force:
                 raise CommandError(f"model: {unlike}; nothing changed, and force would start its states anew")
             before = self._config, self._predictor.hash
             if (config, predictor.hash) != before or self.failed:
-                await self._change(config, predictor)
+                await self._change(config, predictor, carried=not unlike)
         what = " and ".join(
             name
             for name, same in (("config", config == before[0]), ("model", predictor.hash == before[1]))
@@ -185,7 +209,7 @@ class Daemon:
         self.happened("reloaded", f"another {what}" if what else "config and model are as before")
         return {"model": predictor.hash, "states": "anew" if unlike else "carried", "failed": self.failed}
 
-    async def _change(self, config: Config, predictor: Predictor) -> None:
+    async def _change(self, config: Config, predictor: Predictor, *, carried: bool) -> None:
         before, self._config, self._predictor = self._config, config, predictor
         gone = {name for name in SOURCES if depends(before, name) != depends(config, name)} | set(self.failed)
         gone |= {n for n in (COMMAND_SOCKET, HTTP) if getattr(before, n) != getattr(config, n)}
@@ -194,6 +218,8 @@ class Daemon:
         if self.pipeline.notes.recorder is not None:
             self.pipeline.notes.recorder.close()
         self.pipeline.adopt(config, predictor)
+        if self.durable is not None:
+            await self.durable.adopt(predictor.hash, carried=carried)
         try:
             self.pipeline.notes.recorder = self._new_recorder(again=True)
         except ConfigError as error:
@@ -230,7 +256,10 @@ class Daemon:
         """Open one way in; one that answers to the broker, once the broker can be reached."""
         if source.after is not None:
             await source.after.ready()
-        await source.transport.serve(self.pipeline.deliver_from(source))
+        deliver = self.pipeline.deliver_from(source)
+        if self.durable is not None:
+            deliver = self.durable.around(source, deliver)
+        await source.transport.serve(deliver)
 
     def _hang_up(self) -> None:
         self._tasks.create_task(self._reload_by_signal(), name="reload")
@@ -244,7 +273,7 @@ class Daemon:
         self._notifier.ready(self._what_is_served())
 
     def _new_commands(self) -> Commands:
-        verbs = Verbs(self.pipeline, self.status, self.reload).table()
+        verbs = Verbs(self.pipeline, self.status, self.reload, self.durable).table()
         return Commands(verbs, self._config.commands.token, self.happened)
 
     def _new_events(self) -> Events:
@@ -254,29 +283,10 @@ class Daemon:
         self._commands.take(payload, reply, verb)
 
     def _obey(self, messages: list[Message]) -> None:
-        """Carry out the commands of a Unix socket."""
-        for message in messages:
-            reply = message.reply
-            assert reply is not None  # a connection always has a way back
-            self._commands.take(message.payload, partial(_without_id, reply))
+        self._commands.take_lines(messages)  # whichever are then in force
 
     def _new_recorder(self, *, again: bool) -> "Recorder | None":
-        recording = self._config.recording
-        if recording is None:
-            return None
-        from stream_rnn.recordings.recorder import Recorder  # noqa: PLC0415 - 30 ms that only this needs
-
-        header = environment() | {"run": self.run_id, "model": self._predictor.hash}
-        header["config"] = msgspec.json.encode(shown(self._config)).decode()
-        return Recorder(
-            recording.path,
-            header,
-            model_bytes(self._predictor.model),
-            recording.flush_s,
-            recording.max_waiting,
-            again=again,
-            report=self.happened,
-        )
+        return new_recorder(self._config, self._predictor, self.run_id, self.happened, again=again)
 
     def births(self) -> list[Publication]:
         """What is published first on every connection."""
@@ -295,6 +305,11 @@ class Daemon:
         """The numbers of now."""
         return self._metrics.now(self._predictor, self.sources)
 
+    def _unwell(self) -> dict[str, str]:
+        """What must be mended."""
+        state = "" if self.durable is None else self.durable.failed
+        return self.failed | ({"state": state} if state else {})
+
     def _what_is_served(self) -> str:
         return f"model {self._predictor.hash} over {', '.join(self.sources)}"
 
@@ -307,7 +322,7 @@ class Daemon:
             groups=lambda: self.pipeline.latency.groups,
             predictor=lambda: self._predictor,
             sources=lambda: self.sources,
-            failed=lambda: self.failed,
+            failed=self._unwell,
             report=self.happened,
         )
 
@@ -324,23 +339,10 @@ class Daemon:
         self._tell("ready", ", ".join(self.sources))
         self._notifier.ready(self._what_is_served())
 
-    async def _publish_metrics(self) -> None:
-        due = time.monotonic()
-        while True:
-            due = max(due + self._config.daemon.metrics_s, time.monotonic())
-            await asyncio.sleep(due - time.monotonic())
-            metrics = self._metrics.interval(self._predictor, self.sources)
-            self._publish("metrics", msgspec.json.encode(metrics))
+    def _publish_metrics(self) -> None:
+        metrics = self._metrics.interval(self._predictor, self.sources)
+        self._publish("metrics", msgspec.json.encode(metrics))
 
-    async def _evict_idle(self) -> None:
-        while True:
-            idle_s = self._config.stream.idle_s
-            await asyncio.sleep(min(EVICTION_S, idle_s))
-            evicted = self.pipeline.evict_idle(time.monotonic_ns() - int(idle_s * 1e9))
-            if evicted:
-                self.happened("evicted", f"{len(evicted)} idle streams, the first {evicted[0]!r}", evicted[0])
-
-
-def _without_id(reply: Callable[[bytes], None], _: str | None, answer: bytes) -> None:
-    """Answer where the connection tells what is answered."""
-    reply(answer)
+    def _evict(self, before_ns: int) -> list[str]:
+        evict = self.pipeline.evict_idle if self.durable is None else self.durable.evict_idle
+        return evict(before_ns)

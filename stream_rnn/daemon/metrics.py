@@ -1,7 +1,7 @@
 """The numbers of a running daemon: since the start, and of the interval between two metrics messages."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from stream_rnn.daemon.pipeline import Pipeline
@@ -16,10 +16,11 @@ class Metrics:
     Args:
         pipeline: Where samples are counted.
         run_id: Name of this run.
+        durably: Gives the numbers of what is on disk; empty where nothing is.
     """
 
-    def __init__(self, pipeline: Pipeline, run_id: str) -> None:
-        self._pipeline, self._run_id = pipeline, run_id
+    def __init__(self, pipeline: Pipeline, run_id: str, durably: Callable[[], dict[str, int]]) -> None:
+        self._pipeline, self._run_id, self._durably = pipeline, run_id, durably
         self._began = time.monotonic()
         self._last, self._published, self._stepped, self._stale = self._began, 0, 0, 0
 
@@ -50,6 +51,7 @@ class Metrics:
             "unrecorded": pipeline.notes.unrecorded,
             "ahead": pipeline.ahead.counters if pipeline.ahead is not None else {},
             "interval": pipeline.truths.told(),
+            "state": self._durably(),
             "transports": {
                 name: {"up": source.transport.up, **source.transport.counters}
                 for name, source in sources.items()

@@ -1,9 +1,16 @@
 """What a recording is told of each stream: its samples, and states from which they can be stepped again."""
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from stream_rnn.config.sections import RecordingSection
+import msgspec
+
+from stream_rnn.config.load import shown
+from stream_rnn.config.sections import Config, RecordingSection
+from stream_rnn.environment import environment
+from stream_rnn.model.file import model_bytes
+from stream_rnn.predictor import Predictor
 from stream_rnn.sample import Sample
 from stream_rnn.session.session import Session
 
@@ -63,3 +70,29 @@ class Notes:
         every = self.settings.states_every if self.settings is not None else 0
         if self._recorder is not None and every and session.stepped % every == 0:
             self._recorder.state(session.stream, session.last_seq, session.to_bytes(), time.time_ns())
+
+
+def new_recorder(
+    config: Config, predictor: Predictor, run: str, report: Callable[[str, str], None], *, again: bool
+) -> "Recorder | None":
+    """What writes the recording that a config asks for.
+
+    Args:
+        config: What the daemon does.
+        predictor: The model.
+        run: Id of this run.
+        report: Takes what happens to it.
+        again: Whether this run has had one before.
+
+    Raises:
+        ConfigError: The recording exists already, or cannot be written.
+    """
+    recording = config.recording
+    if recording is None:
+        return None
+    from stream_rnn.recordings.recorder import Recorder  # noqa: PLC0415 - 30 ms that only this needs
+
+    header = environment() | {"run": run, "model": predictor.hash}
+    header["config"] = msgspec.json.encode(shown(config)).decode()
+    model, flush_s, waiting = model_bytes(predictor.model), recording.flush_s, recording.max_waiting
+    return Recorder(recording.path, header, model, flush_s, waiting, again=again, report=report)

@@ -6,7 +6,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 
 import msgspec
 
@@ -16,6 +17,7 @@ from stream_rnn.daemon.announce import Happened
 from stream_rnn.daemon.binned import ways
 from stream_rnn.daemon.notes import Notes
 from stream_rnn.daemon.pauses import Pauses
+from stream_rnn.daemon.redelivered import UNNUMBERED, again_apart, unnumbered
 from stream_rnn.daemon.sources import Source
 from stream_rnn.daemon.truths import Truths, interval_of
 from stream_rnn.errors import CountedError
@@ -47,6 +49,7 @@ class Pipeline:
         sessions: One for each stream.
         refused: Samples that cannot be stepped, by reason.
         published: Predictions made.
+        repeats: Samples without seq that were sent again: those stepped before are stepped twice.
         truths: What moves the intervals of predictions.
         pauses: Streams that are not stepped for a while.
         notes: What a recording is told.
@@ -63,7 +66,7 @@ class Pipeline:
         self.truths = Truths(self.sessions, config.interval, predictor.outputs, happened)
         self.truths.pinned = config.stream.pinned
         self.refused: Counter[str] = Counter()
-        self.published = 0
+        self.published = self.repeats = 0
         self.pauses = Pauses()
         self.latency = Latency(config.latency.groups)
         self.notes = Notes(config.recording)
@@ -109,18 +112,19 @@ class Pipeline:
         self.sessions.drop(stream)
         self.notes.begin_anew(stream)
 
-    def evict_idle(self, before_ns: int) -> list[str]:
-        """Forget the sessions last used before a monotonic time; return their keys."""
-        evicted = self.sessions.evict_idle(before_ns)
+    def evict_idle(self, before_ns: int, spared: Container[str] = ()) -> list[str]:
+        """Forget the sessions last used before a monotonic time, but those spared; return their keys."""
+        evicted = self.sessions.evict_idle(before_ns, spared)
         self.notes.begin_anew(*evicted)
         return evicted
 
     def reset(self, stream: str | None) -> list[str]:
         """Start the hidden state of one stream anew, or of all; return their keys."""
-        session = None if stream is None else self.sessions.peek(stream)
+        session = None if stream is None else self.sessions.seek(stream, time.monotonic_ns())
         chosen = list(self.sessions) if stream is None else [session] if session is not None else []
         for session in chosen:
             session.reset()
+            self.sessions.touch(session.stream)
             self.notes.begin_anew(session.stream)
         return [session.stream for session in chosen]
 
@@ -158,7 +162,20 @@ class Pipeline:
                 self._drain_due = True
                 asyncio.get_running_loop().call_soon(self._drain_some)
 
+        if source.redelivers and self._inbox is None:
+            return self.truths.apart(again_apart(deliver, partial(self._serve_again, source)))
         return self.truths.apart(deliver)
+
+    def _serve_again(self, source: Source, messages: list[Message]) -> None:
+        """Serve messages that may have been taken in before."""
+        decode = self._ways[source.wire].codec.decode_samples
+        self.sessions.redelivering = True
+        for message in messages:
+            if source.wire not in SPIKES and (stream := unnumbered(decode, message)) is not None:
+                self.repeats += 1
+                self._happened("unnumbered", f"stream {stream!r}: {UNNUMBERED}", stream)
+            self._serve(source, [message])
+        self.sessions.redelivering = False
 
     def drain(self) -> None:
         """Answer all that waits."""

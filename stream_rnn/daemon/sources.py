@@ -8,6 +8,7 @@ from stream_rnn.config.ways import Answer, TcpSection, UdpSection, UnixDatagramS
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
 from stream_rnn.transports.mqtt_control import Control
+from stream_rnn.transports.mqtt_receipts import Receipts
 from stream_rnn.transports.stdio import StdioTransport
 from stream_rnn.transports.stream_socket import StreamSocketServer
 from stream_rnn.wire import AnyWire
@@ -23,6 +24,8 @@ class Source(NamedTuple):
         qos: Quality of service of that.
         replies: Whether the sender is answered.
         after: What must be ready before this way is opened: nothing may come in that cannot go out.
+        redelivers: Whether its sender keeps what we do not acknowledge, and sends it again.
+        passing: Whether its streams end with their connections, but for those that payloads name.
     """
 
     transport: Transport
@@ -31,6 +34,8 @@ class Source(NamedTuple):
     qos: int = 0
     replies: bool = True
     after: Transport | None = None
+    redelivers: bool = False
+    passing: bool = False
 
 
 def depends(config: Config, name: str) -> tuple[object, ...]:
@@ -50,7 +55,9 @@ def open_sources(
     will: Publication,
     births: Births,
     report: Report,
+    on_open: Callable[[str], None],
     on_close: Callable[[str], None],
+    receipts: Receipts | None,
     on_end: Callable[[], None],
 ) -> dict[str, Source]:
     """Make the transports that a config names; nothing is opened before they serve.
@@ -62,6 +69,8 @@ def open_sources(
         will: Published by the broker when we vanish.
         births: What is published first on every connection to it.
         report: Takes what happens.
+        receipts: What acknowledgements to the broker wait in, if sessions are durable.
+        on_open: Takes the key of a stream whose connection begins.
         on_close: Takes the key of a stream whose connection ended.
         on_end: Called when standard input ends.
     """
@@ -79,22 +88,23 @@ def open_sources(
             report=report,
             control=taken,
             hold=config.inbox.policy == "block",
+            receipts=receipts if config.mqtt.client == "builtin" else None,
         )
-        sources["mqtt"] = Source(mqtt, config.mqtt.wire, mqtt, config.mqtt.publish_qos, replies=False)
+        wire, qos, redelivers = config.mqtt.wire, config.mqtt.publish_qos, config.mqtt.qos == 1
+        sources["mqtt"] = Source(mqtt, wire, mqtt, qos, replies=False, redelivers=redelivers)
 
-    def add(name: str, transport: Transport, wire: AnyWire, answer: Answer) -> None:
-        sink = sources.get("mqtt")
-        if answer == "sender" or sink is None:
-            sources[name] = Source(transport, wire)
-        else:
-            replies = answer == "both"
-            sources[name] = Source(transport, wire, sink.publisher, sink.qos, replies, after=sink.transport)
+    def add(name: str, transport: Transport, wire: AnyWire, answer: Answer, *, passing: bool = False) -> None:
+        source, sink = Source(transport, wire, passing=passing), sources.get("mqtt")
+        if answer != "sender" and sink is not None:
+            publisher, qos, replies = sink.publisher, sink.qos, answer == "both"
+            source = source._replace(publisher=publisher, qos=qos, replies=replies, after=sink.transport)
+        sources[name] = source
 
     for name in ("tcp", "unix"):
         connections: TcpSection | UnixSection | None = getattr(config, name)
         if connections is not None and name not in kept:
-            server = StreamSocketServer(connections, report=report, on_close=on_close)
-            add(name, server, connections.codec, connections.answer)
+            server = StreamSocketServer(connections, report=report, on_open=on_open, on_close=on_close)
+            add(name, server, connections.codec, connections.answer, passing=True)
     for name in ("udp", "unix_datagram"):
         datagrams: UdpSection | UnixDatagramSection | None = getattr(config, name)
         if datagrams is not None and name not in kept:

@@ -1,5 +1,6 @@
 """The truth that moves intervals: taken from among the samples, matched to predictions, counted."""
 
+import time
 from typing import Any
 
 from stream_rnn.config.interval import IntervalSection
@@ -82,6 +83,15 @@ class Truths:
 
         return deliver_samples
 
+    def stream_of(self, message: Message) -> str | None:
+        """Key of the stream that a message tells the truth of; None of any other message.
+
+        Raises:
+            WireError: It tells none that can be read.
+        """
+        stream = None if self._template is None else self._template.key(message.topic)
+        return None if stream is None else decode_truth(message.payload, stream).stream
+
     def told(self) -> dict[str, Any]:
         """What metrics say: nothing where no intervals are made."""
         if self._section is None:
@@ -102,11 +112,11 @@ class Truths:
             if len(truth.y) != self._width:
                 got = len(truth.y)
                 raise SampleError("width", f"truth of {stream!r}: expected {self._width} outputs, got {got}")
+            taken = self._sessions.take_truth(truth.stream, truth.seq, truth.y, time.monotonic_ns())
         except CountedError as error:
             self._outcomes["refused"] += 1
             self._happened("refused_truth", str(error), stream)
             return
-        taken = self._sessions.take_truth(truth.stream, truth.seq, truth.y)
         if taken is None:  # too late, too early, or told twice
             self._outcomes["unmatched"] += 1
             return

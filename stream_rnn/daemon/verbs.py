@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from stream_rnn.daemon.commands import Command, Verb
+from stream_rnn.daemon.durable import Durable
 from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.errors import CommandError
 from stream_rnn.session.session import Session
@@ -22,6 +23,7 @@ class Verbs:
         pipeline: The streams.
         status: Gives the metrics of now.
         reload: Reads config and model again; takes whether an unlike model is forced.
+        durable: Where sessions are on disk, or None: what changes one is answered once it is there.
     """
 
     def __init__(
@@ -29,8 +31,10 @@ class Verbs:
         pipeline: Pipeline,
         status: Callable[[], dict[str, Any]],
         reload: Callable[[bool], Awaitable[dict[str, Any]]],
+        durable: Durable | None,
     ) -> None:
         self._pipeline, self._status, self._reload = pipeline, status, reload
+        self._durable = durable
 
     def table(self) -> Mapping[str, Verb]:
         """How each verb of `commands.VERBS` is carried out."""
@@ -45,18 +49,23 @@ class Verbs:
             "status": lambda _: self._status(),
         }
 
-    def _reset(self, command: Command) -> dict[str, Any]:
+    def _reset(self, command: Command) -> Any:  # noqa: ANN401 - now, or when it is durable
         stream = _chosen(command)
         done = self._pipeline.reset(stream)
         if stream is not None and not done:
             raise _unknown(stream)
-        return {"streams": len(done)}
+        if stream is None and self._durable is not None:
+            self._durable.reset_all()
+        return self._surely({"streams": len(done)})
+
+    def _surely(self, result: dict[str, Any]) -> Any:  # noqa: ANN401 - likewise
+        return result if self._durable is None else self._durable.surely(result)
 
     def _snapshot(self, command: Command) -> Any:  # noqa: ANN401 - now, or when it is done
         stream = _chosen(command)
         if stream is None:
             return self._record_all()
-        session = self._pipeline.sessions.peek(stream)
+        session = self._pipeline.sessions.seek(stream, time.monotonic_ns())
         if session is None:
             raise _unknown(stream)
         state = base64.b64encode(session.to_bytes()).decode()
@@ -75,13 +84,13 @@ class Verbs:
                 await asyncio.sleep(0)
         return {"streams": len(streams), "path": str(recorder.path)}
 
-    def _restore(self, command: Command) -> dict[str, Any]:
+    def _restore(self, command: Command) -> Any:  # noqa: ANN401 - likewise
         try:
             state = base64.b64decode(command.state or "", validate=True)
         except binascii.Error:
             raise CommandError("state: expected base64, as snapshot gives it") from None
         session: Session = self._pipeline.restore(state)
-        return {"stream": session.stream, "seq": session.last_seq}
+        return self._surely({"stream": session.stream, "seq": session.last_seq})
 
     def _pause(self, command: Command) -> dict[str, Any]:
         self._pipeline.pauses.pause(_chosen(command))

@@ -8,7 +8,7 @@ import msgspec
 
 Form: TypeAlias = Literal["text", "json"]
 
-ERRORS = frozenset({"failed", "recording_failed"})
+ERRORS = frozenset({"failed", "recording_failed", "state_failed", "state_unreadable", "journal_failed"})
 ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 """What would end a line or command a terminal, as Python writes it: some details quote a peer."""
 WARNINGS = frozenset(

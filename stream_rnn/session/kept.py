@@ -3,11 +3,12 @@
 import msgspec
 
 from stream_rnn.interval import Adapted, Interval, Taken, around
-from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, Memory
+from stream_rnn.memory import COUNT, LAST_SEQ, STATUS, STEPPED, T_NS, Memory
 from stream_rnn.sample import F32
 from stream_rnn.session.rules import Counters
 from stream_rnn.session.shared import Shared, Unusual
-from stream_rnn.stepper import ODD, SETTLED
+from stream_rnn.session.stored import VERSION, Stored, waiting_of
+from stream_rnn.stepper import FRESH, NO_TIME, ODD, SETTLED
 
 
 class Kept:
@@ -54,6 +55,29 @@ class Kept:
         counters = Counters() if self._unusual is None else self._unusual.counters
         return msgspec.structs.replace(counters, stepped=self.stepped)
 
+    def to_bytes(self) -> bytes:
+        """Everything that what follows depends on."""
+        unusual, t_ns = self._unusual or Unusual(), self._get(T_NS)
+        stored = Stored(
+            VERSION,
+            self._shared.predictor.hash,
+            self.stream,
+            self.last_seq,
+            None if t_ns == NO_TIME or self.last_seq < 0 else t_ns,
+            self._last_x().tobytes(),
+            unusual.late_seq,
+            unusual.late_run,
+            self._get(STATUS) == FRESH,
+            unusual.gaps,
+            waiting_of(unusual),
+            self.counters,
+            self.memory.to_bytes(),
+            unusual.owed,
+            b"" if self._adapted is None else self._adapted.to_bytes(),
+            b"" if unusual.bins is None else unusual.bins.to_bytes(),
+        )
+        return msgspec.msgpack.encode(stored)
+
     def bounds(self, interval: Interval, seq: int, y: F32) -> F32:
         """The interval of a prediction, (2, K); where a truth may come, it waits for it."""
         if not interval.pending:
@@ -71,6 +95,15 @@ class Kept:
     def begin_intervals_anew(self) -> None:
         """The margins of this stream's intervals are again those of the model."""
         self._adapted = None
+
+    def _load(self, stored: Stored, unusual: Unusual, adapted: Adapted | None) -> None:
+        """Go on from what `to_bytes` put away."""
+        self.memory.load(stored.memory)
+        self._set(LAST_SEQ, stored.last_seq)
+        self._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
+        self._set(STEPPED, stored.counters.stepped)
+        self._set(STATUS, FRESH if stored.fresh else ODD)
+        self._unusual, self._adapted = unusual, adapted
 
     def _get(self, field: int) -> int:
         return self._shared.memories.get(self.at, field)

@@ -10,7 +10,6 @@ The rules, in the order they are asked:
 
 from collections.abc import Callable
 
-import msgspec
 import numpy as np
 
 from stream_rnn.errors import SampleError
@@ -19,8 +18,8 @@ from stream_rnn.preprocess import Outcome
 from stream_rnn.sample import F32, Flag, Prediction, Sample, Spikes
 from stream_rnn.session.bins import Binned, Bins, check
 from stream_rnn.session.kept import Kept
-from stream_rnn.session.shared import Shared, Unusual
-from stream_rnn.session.stored import VERSION, Stored, parts_of, read, waiting_of
+from stream_rnn.session.shared import Shared
+from stream_rnn.session.stored import parts_of, read
 from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETTLED, advance
 
 Clock = Callable[[], int]
@@ -118,7 +117,8 @@ class Session(Kept):
         check(spikes, rate_hz, D)
         unusual = self._mutable()
         bins = unusual.bins
-        anew = bins is None or not bins.fits(rate_hz, D) or bins.restarted(spikes, rules.restart_after)
+        late = 0 if shared.redelivering else rules.restart_after
+        anew = bins is None or not bins.fits(rate_hz, D) or bins.restarted(spikes, late)
         if bins is None or anew:
             if self.last_seq >= 0:
                 self.reset()
@@ -141,29 +141,6 @@ class Session(Kept):
             self._adapted.forget_pending()
         self._forget()
 
-    def to_bytes(self) -> bytes:
-        """Everything that what follows depends on."""
-        unusual, t_ns = self._unusual or Unusual(), self._get(T_NS)
-        stored = Stored(
-            VERSION,
-            self._shared.predictor.hash,
-            self.stream,
-            self.last_seq,
-            None if t_ns == NO_TIME or self.last_seq < 0 else t_ns,
-            self._last_x().tobytes(),
-            unusual.late_seq,
-            unusual.late_run,
-            self._get(STATUS) == FRESH,
-            unusual.gaps,
-            waiting_of(unusual),
-            self.counters,
-            self.memory.to_bytes(),
-            unusual.owed,
-            b"" if self._adapted is None else self._adapted.to_bytes(),
-            b"" if unusual.bins is None else unusual.bins.to_bytes(),
-        )
-        return msgspec.msgpack.encode(stored)
-
     @classmethod
     def from_bytes(cls, data: bytes, shared: Shared) -> "Session":
         """The session that `to_bytes` put away.
@@ -171,15 +148,12 @@ class Session(Kept):
         Raises:
             ModelError: Not a session, or one of another model.
         """
-        stored = read(data, shared.predictor)
+        stored = read(data, shared.predictor, shared.alike)
         parts = parts_of(stored, shared)
         session = cls(stored.stream, shared)  # only now: it takes a row
-        session.memory.load(stored.memory)
-        session._set(LAST_SEQ, stored.last_seq)
-        session._set(T_NS, NO_TIME if stored.last_t_ns is None else stored.last_t_ns)
-        session._set(STEPPED, stored.counters.stepped)
-        session._set(STATUS, FRESH if stored.fresh else ODD)
-        session._unusual, session._adapted = parts
+        session._load(stored, *parts)
+        if stored.model != shared.predictor.hash:
+            session.mark(Flag.RELOADED)
         return session
 
     @staticmethod
@@ -275,7 +249,7 @@ class Session(Kept):
         unusual.late_run = unusual.late_run + 1 if seq == unusual.late_seq + 1 else 1
         unusual.late_seq = seq
         self._look_closely()
-        if 0 < self._shared.rules.restart_after < unusual.late_run:
+        if 0 < self._shared.rules.restart_after < unusual.late_run and not self._shared.redelivering:
             return True
         if any(start <= seq < stop for start, stop in unusual.gaps):
             self._count("late")

@@ -22,6 +22,9 @@ class Shared:
         totals: What happened to all samples, those of forgotten sessions among them.
         packets: What happened to all packets of spikes, likewise.
         memories: A row a session.
+        redelivering: Whether the samples that are fed now may have been fed before: then even many in a row
+            that are not newer do not tell that their producer started again.
+        alike: Models beside the served one whose stored states mean the same to it.
     """
 
     def __init__(
@@ -30,6 +33,8 @@ class Shared:
         self.predictor, self.rules, self.run, self.interval = predictor, rules, run, interval
         self.totals, self.packets = Counters(), Packets()
         self.memories = Memories(predictor.shape, most)
+        self.redelivering = False
+        self.alike: tuple[str, ...] = ()
 
 
 class Unusual:

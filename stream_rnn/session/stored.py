@@ -101,8 +101,13 @@ def _writable(raw: bytes) -> F32:
     return np.frombuffer(raw, dtype=np.float32).copy()
 
 
-def read(data: bytes, predictor: Predictor) -> Stored:
+def read(data: bytes, predictor: Predictor, alike: tuple[str, ...] = ()) -> Stored:
     """The inverse of msgspec's MessagePack encoding of a `Stored`, checked.
+
+    Args:
+        data: What `Session.to_bytes` gave.
+        predictor: The model.
+        alike: Other models whose states mean the same to it.
 
     Raises:
         ModelError: Not a session, or one of another model.
@@ -113,7 +118,7 @@ def read(data: bytes, predictor: Predictor) -> Stored:
         raise ModelError(f"session state: {error}") from None
     if stored.version not in READABLE:
         raise ModelError(f"session state: expected version {VERSION}, got {stored.version}")
-    if stored.model != predictor.hash:
+    if stored.model != predictor.hash and stored.model not in alike:
         raise ModelError(f"session state: expected model {predictor.hash}, got {stored.model[:40]!r}")
     width = 4 * predictor.inputs
     for x in (stored.last_x, *(w.x for w in stored.waiting)):

@@ -1,10 +1,11 @@
 """All sessions by stream key: found, made and dropped in constant time. Pure: time is passed in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
-from stream_rnn.errors import CountedError, SampleError
+from stream_rnn.errors import CountedError, ModelError, SampleError
 from stream_rnn.interval import Interval, Taken
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
@@ -19,6 +20,9 @@ FORBIDDEN = frozenset("+#\0")  # an MQTT topic with these cannot be published to
 NEVER = np.iinfo(np.int64).max
 NOTHING: Answer = []
 
+Find: TypeAlias = Callable[[str], tuple[bytes, bool] | None]
+"""Gives what `Session.to_bytes` put away of a stream, if anything, and whether the stream was reset since."""
+
 
 class Sessions:
     """The sessions of one daemon.
@@ -26,7 +30,10 @@ class Sessions:
     Attributes:
         totals: What happened to all samples, those of forgotten sessions among them.
         packets: What happened to all packets of spikes, likewise.
-        evicted: Sessions forgotten because they were idle.
+        evicted: Sessions forgotten, or put away, because they were idle.
+        restored: Sessions that came back from where they were put away.
+        find: Where sessions are looked for that are not here; None: nowhere.
+        unreadable: Takes stream and reason of what was found and is no session of this model.
     """
 
     def __init__(
@@ -44,7 +51,10 @@ class Sessions:
         self._rows: list[Session | None] = [None] * max_streams  # whose each one is
         self._used_ns: I64 = np.full(max_streams, NEVER)  # by row: looked through as one array
         self.totals, self.packets = self._shared.totals, self._shared.packets
-        self.evicted = 0
+        self._touched: set[str] = set()  # changed by something that is no use of them
+        self.evicted = self.restored = 0
+        self.find: Find | None = None
+        self.unreadable: Callable[[str, str], None] = lambda _stream, _reason: None
 
     def __len__(self) -> int:
         return len(self._table)
@@ -69,10 +79,43 @@ class Sessions:
         """
         session = self._table.get(stream)
         if session is None:
-            self._check(stream)
-            session = self._table[stream] = Session(stream, self._shared)
-            self._rows[session.row] = session
+            session = self._begin(stream)
         self._used_ns[session.row] = now_ns
+        return session
+
+    def seek(self, stream: str, now_ns: int) -> Session | None:
+        """The session of a stream, here or put away; this is a use of it. None where there is none.
+
+        Raises:
+            SampleError: It was put away, and there are as many streams as may be.
+        """
+        known = stream in self._table or (self.find is not None and self.find(stream) is not None)
+        return self.get(stream, now_ns) if known else None
+
+    def _begin(self, stream: str) -> Session:
+        """A session that is not here: put away before, or new."""
+        self._check(stream)
+        session = self._found(stream) or Session(stream, self._shared)
+        self._table[stream] = session
+        self._rows[session.row] = session
+        return session
+
+    def _found(self, stream: str) -> Session | None:
+        """The session that was put away, flagged; None, and told, where it cannot be read."""
+        found = None if self.find is None else self.find(stream)
+        if found is None:
+            return None
+        state, reset = found
+        try:
+            session = Session.from_bytes(state, self._shared)
+        except ModelError as error:
+            self.unreadable(stream, str(error))
+            return None
+        session.mark(Flag.RESTORED)
+        self.restored += 1
+        self.totals.waiting += session.counters.waiting
+        if reset:
+            session.reset()
         return session
 
     def feed(
@@ -137,20 +180,67 @@ class Sessions:
         self._used_ns[[session.row for session in sessions]] = now_ns
         return self._together.feed_rows(sessions, rows, t_received_ns, clock)
 
-    def take_truth(self, stream: str, seq: int, truth: F32) -> Taken | None:
-        """Learn from what a prediction should have been, (K,); None where none of this number waits."""
+    def take_truth(self, stream: str, seq: int, truth: F32, now_ns: int = 0) -> Taken | None:
+        """Learn from what a prediction should have been, (K,); None where none of this number waits.
+
+        Args:
+            stream: Key of the stream.
+            seq: Number of the prediction.
+            truth: What it should have been, (K,).
+            now_ns: Monotonic time: where the session was put away, this is a use of it.
+
+        Raises:
+            SampleError: It was put away, and there are as many streams as may be.
+        """
         session = self._table.get(stream)
+        if self.find is not None:
+            self._touched.add(stream)
+            session = session or self.seek(stream, now_ns)
         return None if session is None else session.take_truth(seq, truth)
+
+    @property
+    def redelivering(self) -> bool:
+        """Whether what is fed now may have been fed before; see `Shared`."""
+        return self._shared.redelivering
+
+    @redelivering.setter
+    def redelivering(self, now: bool) -> None:
+        self._shared.redelivering = now
+
+    def carry(self, alike: tuple[str, ...]) -> None:
+        """Take states of these models too where sessions are found: they mean the same."""
+        self._shared.alike = alike
+
+    def touch(self, *streams: str) -> None:
+        """Note that these changed, though they were not used."""
+        self._touched.update(streams)
+
+    def changed_since(self, since_ns: int) -> list[str]:
+        """Streams used at a monotonic time or later, and those touched since this was last asked."""
+        used = self._used_ns[: self._shared.memories.begun]
+        rows = np.flatnonzero(used >= since_ns)
+        rows = rows[used[rows] < NEVER]
+        changed = {session.stream for row in rows.tolist() if (session := self._rows[row]) is not None}
+        changed.update(stream for stream in self._touched if stream in self._table)
+        self._touched.clear()
+        return list(changed)
 
     def peek(self, stream: str) -> Session | None:
         """The session of a stream, if there is one; this is no use of it."""
         return self._table.get(stream)
 
-    def evict_idle(self, before_ns: int) -> list[str]:
-        """Forget the sessions last used before a monotonic time; return their keys, the oldest use first."""
+    def evict_idle(self, before_ns: int, spared: Container[str] = ()) -> list[str]:
+        """Forget the sessions last used before a monotonic time; return their keys, the oldest use first.
+
+        Args:
+            before_ns: Monotonic time.
+            spared: Streams to leave as they are; those touched and not asked for are left too.
+        """
         idle = np.flatnonzero(self._used_ns < before_ns)
         oldest_first = idle[np.argsort(self._used_ns[idle], kind="stable")].tolist()
         evicted = [session.stream for row in oldest_first if (session := self._rows[row]) is not None]
+        if self.find is not None:
+            evicted = [stream for stream in evicted if stream not in self._touched and stream not in spared]
         for stream in evicted:
             self.drop(stream)
         self.evicted += len(evicted)
@@ -168,6 +258,7 @@ class Sessions:
         shared, before = self._shared, self._shared.predictor
         afresh = bool(before.model.card.unlike(predictor.model.card))
         shared.predictor, shared.rules, self._max_streams = predictor, rules, max_streams
+        self._touched.update(self._table)
         if afresh or max_streams != len(self._used_ns):
             self._move(afresh=afresh)
         self._together = Together(shared)

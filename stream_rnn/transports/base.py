@@ -16,6 +16,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         t_arrived_ns: Monotonic nanoseconds at arrival, for durations.
         reply: Where the answer goes when the sender expects it back, else None.
         topic: The whole MQTT topic; empty where the medium has no topics.
+        again: Whether the sender says that it may have come before.
     """
 
     stream: str
@@ -24,6 +25,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     t_arrived_ns: int
     reply: Callable[[bytes], None] | None = None
     topic: str = ""
+    again: bool = False
 
 
 class Publication(NamedTuple):

@@ -11,6 +11,7 @@ from stream_rnn.transports.base import Births, Deliver, Message, Publication, Re
 from stream_rnn.transports.mqtt_builtin import BuiltinClient
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.mqtt_link import Command, Intake, Link, LostError, NewLink, Sorted
+from stream_rnn.transports.mqtt_receipts import Receipts
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from stream_rnn.transports.topics import TopicRouter
 
@@ -45,6 +46,7 @@ class MqttTransport:
         report: Takes connected, disconnected, retrying: once for each change.
         control: Who carries out commands, if they are taken.
         hold: While half of `max_outgoing` waits to leave, take nothing more in: the broker keeps it.
+        receipts: What acknowledgements wait in until what was taken in is safe; only for the built-in client.
         fail_fast: Raise when the first connection fails, instead of trying again.
         jitter: Gives a number from 0 to 1, by which each wait before a new attempt is multiplied.
 
@@ -69,6 +71,7 @@ class MqttTransport:
         report: Report = no_report,
         control: Control | None = None,
         hold: bool = True,
+        receipts: Receipts | None = None,
         fail_fast: bool = False,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -83,7 +86,7 @@ class MqttTransport:
         self._on_connect = on_connect
         self._report = report
         self._control = control
-        self._new_link = _client(settings, will, hold=hold)
+        self._new_link = _client(settings, will, receipts, hold=hold)
         self._fail_fast = fail_fast
         self._jitter = jitter
         self._ready = asyncio.Event()
@@ -233,9 +236,12 @@ class MqttTransport:
             self._report(kind, detail)
 
 
-def _client(settings: MqttSettings, will: Publication | None, *, hold: bool) -> NewLink:
+def _client(
+    settings: MqttSettings, will: Publication | None, receipts: Receipts | None, *, hold: bool
+) -> NewLink:
     if settings.client == "builtin":
-        return BuiltinClient(settings, will, hold=hold)
+        return BuiltinClient(settings, will, receipts, hold=hold)
+    assert receipts is None  # paho numbers and keeps what it published by itself
     from stream_rnn.transports.mqtt_aiomqtt import AiomqttClient  # noqa: PLC0415  # what only this needs is slow to import
 
     return AiomqttClient(settings, will, hold=hold)

@@ -9,7 +9,6 @@ import asyncio
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
 from stream_rnn.transports.base import Message, Publication
@@ -43,6 +42,8 @@ from stream_rnn.transports.mqtt_parser import (
 from stream_rnn.transports.mqtt_properties import CORRELATION_DATA, RESPONSE_TOPIC
 from stream_rnn.transports.mqtt_pump import Pump
 from stream_rnn.transports.mqtt_reasons import reason_name
+from stream_rnn.transports.mqtt_receipts import Receipts
+from stream_rnn.transports.mqtt_sending import Sender, keep_in
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 MAX_BYTES = 1 << 26  # of a packet; a snapshot of the largest network fits
@@ -55,16 +56,27 @@ class BuiltinClient:
     Args:
         settings: How to reach the broker.
         will: Published by the broker when we vanish.
+        receipts: What acknowledgements wait in, if they do.
         hold: Whether to leave at the broker what there is no room to answer.
     """
 
-    def __init__(self, settings: MqttSettings, will: Publication | None, *, hold: bool) -> None:
-        self._settings, self._will, self._hold = settings, will, hold
+    def __init__(
+        self,
+        settings: MqttSettings,
+        will: Publication | None,
+        receipts: Receipts | None = None,
+        *,
+        hold: bool,
+    ) -> None:
+        self._settings, self._will, self._hold, self._receipts = settings, will, hold, receipts
         self._outbox = Outbox(INFLIGHT)
+        if receipts is not None:
+            receipts.adopt(self._outbox.unconfirmed, keep_in(self._outbox, settings))
 
     def __call__(self, intake: Intake, tls: ssl.SSLContext | None) -> "BuiltinLink":
         """One more connection."""
-        return BuiltinLink(self._settings, self._will, intake, tls, self._outbox, hold=self._hold)
+        outbox, receipts = self._outbox, self._receipts
+        return BuiltinLink(self._settings, self._will, intake, tls, outbox, receipts, hold=self._hold)
 
 
 class BuiltinLink(asyncio.Protocol):
@@ -77,17 +89,20 @@ class BuiltinLink(asyncio.Protocol):
         intake: Intake,
         tls: ssl.SSLContext | None,
         outbox: Outbox,
+        receipts: Receipts | None,
         *,
         hold: bool,
     ) -> None:
         new = settings.version == "5"
         self._settings, self._will, self._tls = settings, will, tls
         self._intake = intake
-        self._outbox = outbox
+        self._outbox, self._receipts = outbox, receipts
         self._parser = Parser(new=new, max_bytes=MAX_BYTES)
         self._writer = Writer(new=new)
         self._signs = Signs()
-        self._pump = Pump(intake.deliver, outbox, self._turn, self._signs, settings.max_outgoing, hold=hold)
+        most = settings.max_outgoing
+        self._pump = Pump(intake.deliver, outbox, self._turn, self._signs, most, receipts, hold=hold)
+        self._sender = Sender(self._writer, outbox, self._pump, most, receipts)
         self._loop = asyncio.get_running_loop()
         self._lost: asyncio.Future[None] = self._loop.create_future()
         self._closed: asyncio.Future[None] = self._loop.create_future()
@@ -96,8 +111,9 @@ class BuiltinLink(asyncio.Protocol):
         self._subscribing: dict[int, asyncio.Future[int]] = {}
         self._transport: asyncio.Transport | None = None
         self._early: list[Published] | None = []  # came before the births were sent; None after
-        self._leaving = self._ending = False
-        self._last = settings.clean_session  # whether nothing is sent again by a later connection
+        self._leaving = False
+        # Whether nothing is sent again by a later connection.
+        self._last = settings.clean_session and receipts is None
         self._keepalive: Keepalive | None = None
 
     @property
@@ -120,6 +136,9 @@ class BuiltinLink(asyncio.Protocol):
                 self._pump.out.append(hello(settings, self._will, self._writer, MAX_BYTES))
                 self._pump.write()
                 self._session = await self._accepted
+                self._sender.maximum_qos = self._session.maximum_qos
+                if self._receipts is not None:
+                    self._receipts.begin(self._pump.acknowledge)
         except TimeoutError:
             raise no_answer() from None
         except OSError as error:
@@ -142,7 +161,7 @@ class BuiltinLink(asyncio.Protocol):
         """See `Link`."""
         self._outbox.resume(self._session.receive_maximum or INFLIGHT, known=self._session.session_present)
         for birth in births:
-            self._publish_first(birth)
+            self._sender.publish_first(birth)
         self._pump.out += self._outbox.due()
         for topic, qos in filters.items():
             number = self._outbox.number()
@@ -160,12 +179,15 @@ class BuiltinLink(asyncio.Protocol):
 
     async def say_goodbye(self, will: Publication | None) -> None:
         """See `Link`."""
-        self._leaving = self._pump.draining = self._last = True
+        self._leaving = self._pump.draining = True
+        self._last = self._receipts is None
         self._pump.read_or_pause()  # what still comes are confirmations
         await self._until_confirmed()
-        self._ending = True  # nothing goes after the will
+        if self._receipts is not None:
+            await self._or_lost(asyncio.ensure_future(self._receipts.settle()))
+        self._sender.over = True  # nothing goes after the will
         if will is not None:
-            self._publish_first(will)
+            self._sender.publish_first(will)
             await self._until_confirmed()
         self._pump.out.append(DISCONNECT)
         self._pump.write()
@@ -176,6 +198,8 @@ class BuiltinLink(asyncio.Protocol):
     async def close(self) -> int:
         """See `Link`."""
         self._leaving = True
+        if self._receipts is not None:
+            self._receipts.end()
         if self._keepalive is not None:
             self._keepalive.stop()
         if self._transport is not None:
@@ -208,38 +232,7 @@ class BuiltinLink(asyncio.Protocol):
         self, topic: str, payload: bytes, qos: int, *, retain: bool = False, correlation: bytes | None = None
     ) -> str:
         """See `Link`."""
-        most = self._settings.max_outgoing
-        if self._pump.waiting >= most:
-            return "dropped_full"
-        written = self._writer.topic(topic)
-        if written is None:
-            return "dropped_bad_topic"
-        if self._ending or self._lost.done():
-            return "dropped_disconnected"
-        said = None if correlation is None else {CORRELATION_DATA: correlation}
-        if qos and self._session.maximum_qos:
-            if len(self._outbox) >= most:
-                return "dropped_full"
-            packet = self._outbox.add(partial(self._writer.publish, written, payload, retain, said))
-            if packet is None:
-                return "published"
-        else:
-            packet = self._writer.publish(written, payload, retain, said)
-        self._pump.send(packet)
-        return "published"
-
-    def _publish_first(self, publication: Publication) -> None:
-        """Send a birth or the will, whatever else waits."""
-        topic, payload, qos, retain = publication
-        written = self._writer.topic(topic)
-        assert written is not None  # the daemon's own topics are checked with its config
-        if qos and self._session.maximum_qos:
-            make = partial(self._writer.publish, written, payload, retain, None)
-            packet = self._outbox.add(make, first=True)
-            assert packet is not None  # the first ones go beyond every limit
-            self._pump.out.append(packet)
-        else:
-            self._pump.out.append(self._writer.publish(written, payload, retain))
+        return self._sender.publish(topic, payload, qos, retain=retain, correlation=correlation)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send at once, and be told when that is not possible."""
@@ -291,7 +284,7 @@ class BuiltinLink(asyncio.Protocol):
                     kind = self._intake.sort(key, topic, event.retain, len(payload))
                 if kind == "sample":
                     assert key is not None
-                    batch.append(Message(key, payload, t_received_ns, t_arrived_ns, None, topic))
+                    batch.append(Message(key, payload, t_received_ns, t_arrived_ns, None, topic, event.again))
                 elif kind == "command":
                     self._pump.deliver_some(turns=MOST_HELD)
                     self._obey(topic, event)
@@ -336,6 +329,7 @@ class BuiltinLink(asyncio.Protocol):
             assert isinstance(event, Pong)  # it is there to be heard
 
     def _end(self, error: Exception) -> None:
+        self._sender.over = True
         for waiting in (self._lost, self._accepted):
             if not waiting.done():
                 waiting.set_exception(error)

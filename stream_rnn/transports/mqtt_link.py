@@ -74,9 +74,9 @@ class Intake(NamedTuple):
 class Link(Protocol):
     """One connection to a broker, from its opening to its end.
 
-    A message of qos 1 is acknowledged once the call of `deliver` that took it has returned. Where `hold` was
-    asked for, nothing is delivered that there is no room to answer, and the broker keeps what is not
-    acknowledged.
+    A message of qos 1 is acknowledged once the call of `deliver` that took it has returned; where there are
+    `Receipts`, once they release it. Where `hold` was asked for, nothing is delivered that there is no room
+    to answer, and the broker keeps what is not acknowledged.
     """
 
     @property

@@ -11,6 +11,9 @@ LAST_NUMBER = 65535
 Numbered: TypeAlias = Callable[[int], bytes]
 """Makes a packet of its number."""
 
+Text: TypeAlias = tuple[int, str, bytes] | None
+"""Serial number, topic and payload of what a later run publishes again; None for any other publication."""
+
 
 class Outbox:
     """What the broker has not confirmed yet, in the order it was accepted.
@@ -23,7 +26,8 @@ class Outbox:
         self.limit = limit
         self._numbered: dict[int, bytes] = {}
         self._again: deque[int] = deque()  # numbered on a former connection, and not sent yet on this one
-        self._waiting: deque[Numbered] = deque()
+        self._waiting: deque[tuple[Numbered, Text]] = deque()
+        self._texts: dict[int, tuple[int, str, bytes]] = {}
         self._last = 0
 
     def __len__(self) -> int:
@@ -38,23 +42,32 @@ class Outbox:
                 self._last = number
                 return number
 
-    def add(self, make: Numbered, *, first: bool = False) -> bytes | None:
+    def add(self, make: Numbered, text: Text = None, *, first: bool = False) -> bytes | None:
         """Accept one publication; give its packet, or None while as many as may be are under way.
 
         Args:
             make: Makes the packet.
+            text: What `unconfirmed` gives of it.
             first: Whether it goes before what waits, and beyond the limit.
         """
         if not first and (self._again or self._waiting or len(self._numbered) >= self.limit):
-            self._waiting.append(make)
+            self._waiting.append((make, text))
             return None
         number = self.number()
+        if text is not None:
+            self._texts[number] = text
         packet = self._numbered[number] = make(number)
         return packet
 
     def confirm(self, number: int) -> bytes | None:
         """Forget one publication: it arrived, or was refused. Give its packet, if it was one of ours."""
+        if self._texts:
+            self._texts.pop(number, None)
         return self._numbered.pop(number, None)
+
+    def unconfirmed(self) -> list[tuple[int, str, bytes]]:
+        """Every publication that a later run must publish again, in order."""
+        return [*self._texts.values(), *(text for _, text in self._waiting if text is not None)]
 
     def due(self) -> list[bytes]:
         """The packets whose turn it is now."""
@@ -63,7 +76,7 @@ class Outbox:
             if self._again:
                 packet = self._numbered.get(self._again.popleft())
             else:
-                packet = self.add(self._waiting.popleft(), first=True)
+                packet = self.add(*self._waiting.popleft(), first=True)
             if packet is not None:  # else confirmed late, by a number of the former connection
                 packets.append(packet)
         return packets
@@ -86,4 +99,5 @@ class Outbox:
         self._numbered.clear()
         self._again.clear()
         self._waiting.clear()
+        self._texts.clear()
         return given_up

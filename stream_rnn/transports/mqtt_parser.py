@@ -22,7 +22,7 @@ from stream_rnn.transports.mqtt_properties import (
 from stream_rnn.transports.mqtt_reasons import reason_name
 
 CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 13, 14
-RETAIN, QOS1, QOS2 = 0x01, 0x02, 0x04  # flags in a PUBLISH's first byte
+RETAIN, QOS1, QOS2, DUP = 0x01, 0x02, 0x04, 0x08  # flags in a PUBLISH's first byte
 
 NO_PROPERTIES: Properties = {}
 
@@ -36,6 +36,7 @@ class Published(msgspec.Struct, frozen=True, gc=False):
         number: The packet's number, by which it is acknowledged; 0 with qos 0.
         retain: Whether it was kept from before the subscription.
         properties: Version 5: what else it says.
+        again: Whether it may have come before.
     """
 
     topic: bytes
@@ -43,6 +44,7 @@ class Published(msgspec.Struct, frozen=True, gc=False):
     number: int
     retain: bool
     properties: Properties
+    again: bool = False
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -197,8 +199,8 @@ class Parser:
                         properties, rest = read_properties(data, rest, end)
                 if rest > end:
                     raise MalformedError(f"PUBLISH: expected a topic within {length} bytes, got a longer one")
-                topic, payload = data[topic_at:topic_end], data[rest:end]
-                events.append(Published(topic, payload, number, head & RETAIN == RETAIN, properties))
+                topic, payload, kept = data[topic_at:topic_end], data[rest:end], head & RETAIN == RETAIN
+                events.append(Published(topic, payload, number, kept, properties, head & DUP == DUP))
             else:
                 read = READERS.get(head)
                 if read is None:

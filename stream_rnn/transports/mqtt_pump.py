@@ -12,6 +12,7 @@ from stream_rnn.transports.mqtt_keepalive import Signs
 from stream_rnn.transports.mqtt_link import MAX_BATCH, MOST_HELD
 from stream_rnn.transports.mqtt_outbox import Outbox
 from stream_rnn.transports.mqtt_packets import is_qos0_publish, puback
+from stream_rnn.transports.mqtt_receipts import Receipts
 
 
 class Pump:
@@ -23,6 +24,7 @@ class Pump:
         turn: Called when it is time to go on with what reads have brought.
         signs: Takes note of what is written.
         max_outgoing: Packets that may wait to leave.
+        receipts: What acknowledgements wait in until they are released; None: they leave with the answers.
         hold: Whether to leave at the broker what there is no room to answer.
 
     Attributes:
@@ -40,6 +42,7 @@ class Pump:
         turn: Callable[[], None],
         signs: Signs,
         max_outgoing: int,
+        receipts: Receipts | None = None,
         *,
         hold: bool,
     ) -> None:
@@ -49,7 +52,7 @@ class Pump:
         self.busy = self.draining = False
         self._signs = signs
         self._deliver, self._outbox, self._turn = deliver, outbox, turn
-        self._max_outgoing, self._hold = max_outgoing, hold
+        self._max_outgoing, self._receipts, self._hold = max_outgoing, receipts, hold
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._full = False  # the socket takes nothing
@@ -81,11 +84,20 @@ class Pump:
             self._write_due = True
             self._loop.call_soon(self.write)
 
+    def acknowledge(self, numbers: list[int]) -> None:
+        """Tell the broker at once that it need not keep these."""
+        self.out += map(puback, numbers)
+        if not self.busy:
+            self.write()
+
     def write(self) -> None:
-        """Acknowledge what is answered, and send all there is in one piece."""
+        """Acknowledge what is answered, or have it wait, and send all there is in one piece."""
         self._write_due = False
         if self.taken and not self.batch:
-            self.out += map(puback, self.taken)
+            if self._receipts is None:
+                self.out += map(puback, self.taken)
+            else:
+                self._receipts.take(self.taken)
             self.taken.clear()
         if not self.out or self._full or self._transport is None or self._transport.is_closing():
             return

@@ -41,6 +41,7 @@ class StreamSocketServer:
     Args:
         settings: Where and how.
         report: Takes listening, connected, closed, refused (framing), dropped (does not read).
+        on_open: Takes the stream key of a connection that begins.
         on_close: Takes the stream key of a connection that ended: a later client may get the same port.
 
     Attributes:
@@ -55,11 +56,12 @@ class StreamSocketServer:
         settings: TcpSettings | UnixSettings,
         *,
         report: Report = no_report,
+        on_open: Callable[[str], None] = lambda _stream: None,
         on_close: Callable[[str], None] = lambda _stream: None,
     ) -> None:
         self.settings = settings
         self.report = report
-        self.on_close = on_close
+        self.on_open, self.on_close = on_open, on_close
         self.port = 0
         self.counters = dict.fromkeys(COUNTERS, 0)
         self.connections: set[Connection] = set()
@@ -146,6 +148,7 @@ class Connection(asyncio.Protocol):
             high=0
         )  # send at once, whatever the loop, and tell what is left over
         server.connections.add(self)
+        server.on_open(self.stream)
         server.counters["connections"] += 1
         if self._token is not None:
             self.lost.get_loop().call_later(admission.PATIENCE_S, self._hurry)

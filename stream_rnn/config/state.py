@@ -1,0 +1,65 @@
+"""The config's section [state]: where sessions are kept durably, and what must hold for what it promises."""
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from stream_rnn.errors import ConfigError
+from stream_rnn.transports.mqtt_settings import MqttSettings
+
+
+class StateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Every session on disk: nothing is forgotten by a stop, a kill, a power cut, or for being idle.
+
+    With it, samples of `mqtt.qos = 1` are acknowledged only when what they changed is on disk: they are
+    stepped exactly once. See durability.md.
+
+    Attributes:
+        path: SQLite file, relative to the config file; made where there is none. A reload cannot change it.
+        interval_s: Seconds between two checkpoints while samples come. Acknowledgements wait for none: the
+            next checkpoint begins as soon as the last one is on disk.
+        every: Samples after which a checkpoint is taken sooner.
+        journal: Write down what nobody sends again (sockets, standard input, `mqtt.qos = 0`) before it is
+            stepped, and step it at the next start.
+        journal_ms: Milliseconds between two syncs of the journal: what a power cut can lose of it.
+    """
+
+    path: str
+    interval_s: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
+    every: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    journal: bool = False
+    journal_ms: Annotated[float, msgspec.Meta(ge=1)] = 50.0
+
+
+def check_state(
+    state: StateSection | None, mqtt: MqttSettings | None, wires: Mapping[str, str], policy: str
+) -> None:
+    """Refuse what would break the promise.
+
+    Args:
+        state: The section.
+        mqtt: That of the broker.
+        wires: Encoding of each way in.
+        policy: That of the inbox.
+
+    Raises:
+        ConfigError: It names the key.
+    """
+    if state is None:
+        return
+    if state.journal and policy != "block":
+        raise ConfigError(
+            f"inbox.policy: expected 'block' with state.journal: it writes what is stepped; got {policy!r}"
+        )
+    if mqtt is None or mqtt.qos == 0:
+        return
+    asked = "with [state] and mqtt.qos 1"
+    if mqtt.clean_session:
+        raise ConfigError(
+            f"mqtt.clean_session: expected false {asked}: the broker keeps what waits; got true"
+        )
+    if mqtt.client != "builtin":
+        raise ConfigError(f"mqtt.client: expected 'builtin' {asked}, got {mqtt.client!r}")
+    if wires["mqtt"] == "f32":
+        raise ConfigError(f"mqtt.wire: expected one with seq {asked}: it tells repeats; got 'f32'")

@@ -1,0 +1,252 @@
+"""Sessions as bytes by stream key, in one SQLite file; a checkpoint is one transaction. It knows no models.
+
+A committed checkpoint survives a power cut: WAL with `synchronous = FULL` syncs the log at each commit. Two
+connections: one commits, on any one thread at a time; the other reads, and never waits for the first.
+"""
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from stream_rnn.errors import StateError
+
+APPLICATION = 0x73726E73  # "srns", in the file's header: not any SQLite file is ours
+VERSION = 1
+BUSY_S = 5.0
+
+TABLES = """
+CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE states (stream TEXT PRIMARY KEY, state BLOB, position INTEGER, round INTEGER, passing INTEGER);
+CREATE INDEX passing ON states (passing) WHERE passing;
+CREATE TABLE unconfirmed (number INTEGER PRIMARY KEY, topic TEXT, payload BLOB);
+"""
+
+PUT = """
+INSERT INTO states VALUES (?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET
+state = excluded.state, position = excluded.position, round = excluded.round, passing = excluded.passing
+"""
+
+
+class Put(NamedTuple):
+    """One session's state.
+
+    Attributes:
+        stream: Key of its stream.
+        state: Everything that what follows depends on.
+        position: Number of the first journaled message that it may not contain.
+        round: How often all streams had been reset by then.
+        passing: Whether the stream ends with its connection: of no use to a later run.
+    """
+
+    stream: str
+    state: bytes
+    position: int
+    round: int
+    passing: bool = False
+
+
+class About(msgspec.Struct, frozen=True):
+    """What holds for the whole store.
+
+    Attributes:
+        models: Hashes of models whose states mean the same; the first is the one that is served.
+        mark: Every journaled message before this number is contained.
+        highest: No state contains a journaled message from this number on.
+        round: How often all streams have been reset.
+    """
+
+    models: tuple[str, ...]
+    mark: int = 0
+    highest: int = 0
+    round: int = 0
+
+
+class Changes(NamedTuple):
+    """What one checkpoint changes.
+
+    Attributes:
+        about: What holds from now on.
+        puts: States of streams that changed.
+        removed: Streams to forget; one that is put as well is put.
+        published: What was published with qos 1 and is not confirmed: (serial number, topic, payload).
+        confirmed: Serial numbers of such publications of earlier checkpoints that are confirmed now.
+        clear: Forget every state first.
+    """
+
+    about: About
+    puts: Sequence[Put] = ()
+    removed: Iterable[str] = ()
+    published: Sequence[tuple[int, str, bytes]] = ()
+    confirmed: Iterable[int] = ()
+    clear: bool = False
+
+
+class Store:
+    """One file of sessions; nobody else opens it meanwhile.
+
+    Args:
+        path: The file; made where there is none. SQLite keeps `-wal` and `-shm` beside it, we `-lock`.
+        model: Hash of the model whose states these are.
+
+    Attributes:
+        about: What holds since the last commit.
+
+    Raises:
+        StateError: The states are of another model, another process has the file, it is none of ours, or the
+            disk does not take it.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self._path = path
+        self._lock = lock(path)
+        try:
+            with self._told():
+                self._writer, self._reader = self._connect(), self._connect()
+                self.about = self._begin(model)
+        except StateError:
+            self._lock.close()
+            raise
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(
+            self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
+        )
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        return database
+
+    def _begin(self, model: str) -> About:
+        """Make the tables, or read what holds; forget what ended with the last run."""
+        writer = self._writer
+        (application,), (version,) = (
+            writer.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
+        if not application and not writer.execute("SELECT 1 FROM sqlite_master").fetchone():
+            about = About((model,))
+            writer.execute("BEGIN IMMEDIATE")
+            for statement in TABLES.strip().split(";\n"):
+                writer.execute(statement)
+            self._write_about(about)
+            writer.execute(f"PRAGMA application_id = {APPLICATION}")
+            writer.execute(f"PRAGMA user_version = {VERSION}")
+            writer.execute("COMMIT")
+            return about
+        if application != APPLICATION:
+            raise StateError(f"state {self._path}: expected a state file, got another SQLite database")
+        if version != VERSION:
+            raise StateError(f"state {self._path}: expected version {VERSION}, got {version}")
+        (raw,) = writer.execute("SELECT value FROM about WHERE name = 'about'").fetchone()
+        about = msgspec.json.decode(raw, type=About)
+        if model not in about.models:
+            raise StateError(
+                f"state {self._path}: expected states of model {model}, got those of {about.models[0]}; "
+                "serve that model, move the file away, or begin anew once with --forget-state"
+            )
+        writer.execute("DELETE FROM states WHERE passing")
+        return about
+
+    def find(self, stream: str) -> Put | None:
+        """The committed state of a stream.
+
+        Raises:
+            StateError: The disk does not give it.
+        """
+        with self._told():
+            row = self._reader.execute(
+                "SELECT state, position, round FROM states WHERE stream = ?", (stream,)
+            ).fetchone()
+        return None if row is None else Put(stream, *row)
+
+    def unconfirmed(self) -> list[tuple[int, str, bytes]]:
+        """What was published and not confirmed at the last checkpoint of all, in that order.
+
+        Raises:
+            StateError: The disk does not give it.
+        """
+        with self._told():
+            return self._reader.execute(
+                "SELECT number, topic, payload FROM unconfirmed ORDER BY number"
+            ).fetchall()
+
+    def commit(self, changes: Changes) -> None:
+        """Make changes durable: all of them, or none.
+
+        Raises:
+            StateError: The disk did not take them; nothing changed.
+        """
+        writer = self._writer
+        with self._told():
+            try:
+                writer.execute("BEGIN IMMEDIATE")
+                if changes.clear:
+                    writer.execute("DELETE FROM states")
+                writer.executemany("DELETE FROM states WHERE stream = ?", [(s,) for s in changes.removed])
+                writer.executemany(PUT, changes.puts)
+                confirmed = [(number,) for number in changes.confirmed]
+                writer.executemany("DELETE FROM unconfirmed WHERE number = ?", confirmed)
+                writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", changes.published)
+                if changes.about != self.about:
+                    self._write_about(changes.about)
+                writer.execute("COMMIT")
+            except sqlite3.Error:
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+        self.about = changes.about
+
+    def close(self) -> None:
+        """Close the file, and let others have it."""
+        with contextlib.suppress(sqlite3.Error):  # a disk that is full cannot fold the log in; it stays
+            self._reader.close()
+            self._writer.close()
+        self._lock.close()
+
+    def _write_about(self, about: About) -> None:
+        self._writer.execute(
+            "INSERT OR REPLACE INTO about VALUES ('about', ?)", (msgspec.json.encode(about).decode(),)
+        )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """An error of the database as one line of ours."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StateError(f"state {self._path}: {error}") from None
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Hold a file's `-lock` until it is closed; the system lets go of it when a process dies.
+
+    Raises:
+        StateError: Another process holds it, or it cannot be made.
+    """
+    name = path.with_name(f"{path.name}-lock")
+    try:
+        held = name.open("ab")
+    except OSError as error:
+        raise StateError(f"state {path}: cannot be written: {os.strerror(error.errno or 0)}") from None
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        held.close()
+        raise StateError(f"state {path}: expected no other user, got one: another daemon has it") from None
+    return held
+
+
+def forget(path: Path) -> None:
+    """Delete a store, whatever is in it, and its journal.
+
+    Raises:
+        StateError: A daemon has it.
+    """
+    with lock(path):
+        for found in path.parent.glob(f"{path.name}*"):
+            if found.name.removeprefix(path.name) in {"", "-wal", "-shm"} or "-journal-" in found.name:
+                found.unlink()
