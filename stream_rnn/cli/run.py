@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.example:
         print(files("stream_rnn").joinpath("config.example.toml").read_text(encoding="utf-8"), end="")
         return 0
-    signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens to it itself
+    leave_at_once(args.log)
     config = load_config(args.config, os.environ, flags(args))
     if args.print_config:
         print(as_toml(shown(config)), end="")
@@ -166,5 +166,17 @@ def flags(args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _leave_early(*_: object) -> None:
-    raise SystemExit(0)
+def leave_at_once(form: Form) -> None:
+    """End with one line and code 0 when told to, until the daemon listens to its signals itself.
+
+    No exception: it would end up in whatever the compiler or its callbacks are doing, and be lost there.
+    """
+
+    def leave(_number: int, _frame: object) -> None:
+        line = log_line("stopped", "before it was ready", time.time_ns(), form)
+        with contextlib.suppress(OSError):
+            os.write(sys.stderr.fileno(), f"{line}\n".encode())
+        os._exit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, leave)
