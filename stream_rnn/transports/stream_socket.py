@@ -21,6 +21,7 @@ from stream_rnn.transports.cut import CUTTERS, Framing
 LARGE_READ = (
     1 << 16
 )  # bytes; uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
+PROBES = 3  # without an answer, before a client counts as gone
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
 
 
@@ -49,10 +50,13 @@ class TcpSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_
     Attributes:
         host: Address to listen on; loopback unless told.
         port: Port to listen on; 0 takes a free one.
+        keepalive_s: A client that was silent for so long is probed, three times at most; one that is gone
+            without a word is then forgotten.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
+    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=32767)] = 30
 
     async def listen(self, factory: Factory) -> asyncio.Server:
         """Open the port.
@@ -210,7 +214,7 @@ class Connection(asyncio.Protocol):
             transport.abort()
             return
         if isinstance(server.settings, TcpSettings):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _set_up(transport.get_extra_info("socket"), server.settings.keepalive_s)
         transport.set_write_buffer_limits(
             high=0
         )  # send at once, whatever the loop, and tell what is left over
@@ -319,6 +323,17 @@ class Connection(asyncio.Protocol):
         """Close now."""
         with contextlib.suppress(OSError):
             self._transport.abort()
+
+
+def _set_up(sock: socket.socket, keepalive_s: int) -> None:
+    """Send at once, and notice a client that vanished: no byte would ever tell."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    # macOS calls it otherwise
+    idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE  # type: ignore[attr-defined]
+    sock.setsockopt(socket.IPPROTO_TCP, idle, keepalive_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, keepalive_s // PROBES))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
 
 def _refused(name: str, error: OSError) -> TransportError:
