@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from typing import Any, Self
 
 import numpy as np
@@ -42,3 +43,13 @@ class Client:
         """The answer to one sample."""
         self.send(x, **fields)
         return self.answer()
+
+
+def connected(port: int, seconds: float = 60.0) -> Client:
+    """A client, as soon as somebody listens."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return Client(port)
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, f"nobody listens on {port} within {seconds} s"

@@ -17,12 +17,12 @@ from tests.small import DaemonProcess, saved_model, small_model
 BEFORE = "stopped      before it was ready"
 SWALLOWED = """
 import os, signal
-from stream_rnn.cli.run import leave_at_once
-leave_at_once("text")
-try:  # as a callback of the compiler does, or whatever cleans up
-    os.kill(os.getpid(), signal.SIGTERM)
-except BaseException:
-    pass
+from stream_rnn.cli.run import leaving_at_once
+with leaving_at_once("text"):
+    try:  # as a callback of the compiler does, or whatever cleans up
+        os.kill(os.getpid(), signal.SIGTERM)
+    except BaseException:
+        pass
 print("goes on")
 """
 
