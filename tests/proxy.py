@@ -1,7 +1,6 @@
 """A TCP proxy that can stop forwarding without closing anything, as a network does that was cut."""
 
 import asyncio
-import contextlib
 from typing import Self
 
 
@@ -18,46 +17,62 @@ class Proxy:
     def __init__(self, target: int) -> None:
         self.port = 0
         self._target = target
-        self._cut: list[asyncio.Event] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._ends: list[_End] = []
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._take, "127.0.0.1", 0)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for end in self._ends:
+            if end.transport is not None:
+                end.transport.abort()
 
     def cut(self) -> None:
         """Forward nothing more over what is connected now, in neither direction; close nothing."""
-        for event in self._cut:
-            event.set()
-        self._cut.clear()
+        for end in self._ends:
+            end.cut = True
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self._target)
-        cut = asyncio.Event()
-        self._cut.append(cut)
-        self._begin(_forward(reader, back, cut))
-        self._begin(_forward(there, writer, cut))
+    def _accept(self) -> "_End":
+        near, far = _End(), _End()
+        near.other, far.other = far, near
+        self._ends += [near, far]
+        loop = asyncio.get_running_loop()
+        near.opening = loop.create_task(self._dial(loop, far), name="proxy")
+        return near
 
-    def _begin(self, work: "asyncio.Future[None] | object") -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[arg-type, var-annotated]
-        self._tasks.add(task)
+    async def _dial(self, loop: asyncio.AbstractEventLoop, far: "_End") -> None:
+        await loop.create_connection(lambda: far, "127.0.0.1", self._target)
 
 
-async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cut: asyncio.Event) -> None:
-    """Until one side ends or the network is cut; then hold both ends open until cancelled."""
-    try:
-        while (data := await reader.read(1 << 16)) and not cut.is_set():
-            writer.write(data)
-        if cut.is_set():
-            await asyncio.Event().wait()
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
+class _End(asyncio.Protocol):
+    """One end of a connection; what comes before the other end is there waits."""
+
+    other: "_End"
+    opening: "asyncio.Task[None] | None" = None
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.cut = False
+        self._waiting: list[bytes] = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        for data in self._waiting:
+            transport.write(data)
+
+    def data_received(self, data: bytes) -> None:
+        if self.cut:
+            return
+        if self.other.transport is None:
+            self.other._waiting.append(data)
+        else:
+            self.other.transport.write(data)
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        if self.other.transport is not None and not self.cut:
+            self.other.transport.close()

@@ -11,7 +11,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from stream_rnn.transports.base import Publication
 from stream_rnn.transports.mqtt_link import ANSWER_S, INFLIGHT, NODELAY, LostError, lost_by, no_answer
-from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, TAKEN_OVER
+from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, KEEPALIVE_TIMEOUT, TAKEN_OVER
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 
@@ -58,5 +58,6 @@ def explain(exc: aiomqtt.MqttError) -> LostError:
         return no_answer()
     code = origin.rc if isinstance(origin, MqttCodeError) else None
     if isinstance(code, ReasonCode):
-        return LostError(str(origin), closed=True, taken_over=code.value == TAKEN_OVER)
+        closed = code.value != KEEPALIVE_TIMEOUT  # that one paho gives itself
+        return LostError(str(origin), closed=closed, taken_over=code.value == TAKEN_OVER)
     return LostError(str(origin or exc), closed=code == paho.MQTT_ERR_CONN_LOST)

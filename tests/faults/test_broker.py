@@ -1,4 +1,4 @@
-"""A broker that hangs, a network that is cut, a subscriber that does not read: noticed, told, and outlived."""
+"""A broker that hangs, a network that is cut, a subscriber that does not read: noticed and outlived."""
 
 import os
 import signal
@@ -54,10 +54,15 @@ async def test_cut_network_is_noticed_and_a_persistent_session_loses_nothing(
             kind, detail = await inbox.next_report()
             assert (kind, detail.removeprefix(name)) == ("disconnected", NOTICED[client])
             assert await inbox.next_report() == ("connected", name)
-            assert [int((await inbox.next()).payload) for _ in range(10)] == list(range(10, 20))
+            got: list[int] = []
+            while 19 not in got:
+                got.append(int((await inbox.next()).payload))
+            # what was not confirmed before the cut comes again
+            assert set(got) - set(range(10)) == set(range(10, 20))
+            assert got == sorted(got)
 
 
-NOTICED = {"builtin": ": nothing heard for 1.5 s", "aiomqtt": ": [code:16] Keep alive timeout"}
+NOTICED = {"builtin": ": nothing heard for 1.5 s", "aiomqtt": ": [code:141] Keep alive timeout"}
 
 
 async def test_hanging_broker_is_told_apart_and_found_again_when_it_goes_on(
