@@ -12,7 +12,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Literal, Protocol, TypeAlias, get_args
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from bench.networks import INPUTS, samples
 from stream_rnn.sample import Sample
 from stream_rnn.transports.cut import LENGTH
-from stream_rnn.transports.mqtt_packets import Writer
+from stream_rnn.transports.mqtt_packets import DISCONNECT, Writer
 from stream_rnn.wire.frame import SEQ_AT, T_NS_AT, FrameCodec
 
 Kind: TypeAlias = Literal["tcp", "udp", "mqtt"]
@@ -30,16 +30,21 @@ TOGETHER = 64  # packets a send; datagrams that one call cuts
 SOL_UDP, UDP_SEGMENT = 17, 103
 READ = 1 << 18
 TICK_S = 0.001
+DRAIN_S, PATIENCE_S = 2.0, 60.0
 WRITER = Writer(new=False)
 
 
 class Sent(msgspec.Struct):
-    """What was meant to be sent, what left, what was answered (where answers were looked at), in how long."""
+    """What was meant to be sent, what left, what was answered (where answers were looked at), in how long.
+
+    `drained_s` is what it took after that until the other side had read all of it.
+    """
 
     due: int
     sent: int
     answered: int
     seconds: float
+    drained_s: float
 
 
 class Packets:
@@ -84,16 +89,6 @@ class Packets:
         return self._ring[rows].tobytes(), count
 
 
-class Way(Protocol):
-    """A socket that packets leave by."""
-
-    def send(self, packets: bytes) -> bool:
-        """Send as much as it takes; False while something of it is still to be sent."""
-
-    def answers(self) -> int:
-        """Read what is there: number of answers."""
-
-
 class Stream:
     """TCP, or MQTT over it."""
 
@@ -109,7 +104,7 @@ class Stream:
         self.socket.setblocking(False)  # noqa: FBT003  # the standard library's
 
     def send(self, packets: bytes) -> bool:
-        """See `Way`."""
+        """Send as much as it takes; False while something of it is still to be sent."""
         rest = memoryview(packets) if packets else self._rest
         with contextlib.suppress(BlockingIOError):
             while rest:
@@ -118,12 +113,23 @@ class Stream:
         return not rest
 
     def answers(self) -> int:
-        """See `Way`."""
+        """Read what is there: number of answers."""
         found = 0
         with contextlib.suppress(BlockingIOError):
             while data := self.socket.recv(READ):
                 found += self._count(data)
         return found
+
+    def end(self) -> None:
+        """Wait until the other side has read everything: a close over unread answers would reset it."""
+        if self._kind == "mqtt":
+            self.socket.send(DISCONNECT)
+        else:
+            self.socket.shutdown(socket.SHUT_WR)
+        self.socket.settimeout(PATIENCE_S)
+        with contextlib.suppress(ConnectionResetError):
+            while self.socket.recv(READ):
+                pass
 
     def _count(self, data: bytes) -> int:
         if self._kind == "mqtt":
@@ -146,22 +152,22 @@ class Datagrams:
         self.socket = socket.socket(type=socket.SOCK_DGRAM)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(SOL_UDP, UDP_SEGMENT, size)
-        self.socket.setblocking(False)  # noqa: FBT003  # the standard library's
 
     def send(self, packets: bytes) -> bool:
-        """See `Way`."""
-        with contextlib.suppress(BlockingIOError):
-            self.socket.send(packets)
-            return True
+        """Send all at once."""
+        self.socket.send(packets)
         return True
 
     def answers(self) -> int:
-        """See `Way`."""
+        """Read what is there: number of answers."""
         found = 0
         with contextlib.suppress(BlockingIOError):
-            while self.socket.recv(2048):
+            while self.socket.recv(2048, socket.MSG_DONTWAIT):
                 found += 1
         return found
+
+    def end(self) -> None:
+        """See `Stream`: what was sent lies with the other side already."""
 
 
 def flood(kind: Kind, port: int, rate_hz: float, seconds: float, streams: int) -> Sent:
@@ -191,9 +197,12 @@ def _flood(way: Stream | Datagrams, packets: Packets, rate_hz: float, seconds: f
     while not free:  # what was begun is sent whole
         way.answers()
         free = way.send(b"")
-    elapsed = time.monotonic() - began
+    ended = time.monotonic()
+    while rate_hz == 0 and answered < packets.count and time.monotonic() < ended + DRAIN_S:
+        answered += way.answers()
+    way.end()
     due = packets.count if rate_hz == 0 else int(rate_hz * seconds)
-    return Sent(due, packets.count, answered, elapsed)
+    return Sent(due, packets.count, answered, ended - began, time.monotonic() - ended)
 
 
 if __name__ == "__main__":
