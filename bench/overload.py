@@ -5,14 +5,13 @@ core, what loads it the other. Every sample that left must be found again: stepp
 """
 
 import argparse
-import contextlib
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 
@@ -88,13 +87,13 @@ class Found(msgspec.Struct, frozen=True):
 def measure(seconds: float, cases: tuple[Case, ...] = CASES) -> Findings:
     """Every case."""
     found: dict[Case, Found] = {}
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+    with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "a.safetensors"
         save_model(named("A"), model)
-        broker = stack.enter_context(running_mosquitto(Path(folder), "sys_interval 1")).port
         for case in cases:
             say(f"overload: {case}")
-            found[case] = of_case(Path(folder), model, case, broker, seconds)
+            with running_mosquitto(Path(folder), "sys_interval 1") as broker:
+                found[case] = of_case(Path(folder), model, case, broker.port, seconds)
     return findings(found, seconds)
 
 
@@ -105,8 +104,7 @@ def of_case(folder: Path, model: Path, case: Case, broker: int, seconds: float) 
         flooded(case, daemon, 0, WARM_S)
         sustained = flooded(case, daemon, 0, WARM_S)
     rate = sustained.answered / sustained.seconds
-    with watched(folder, model, case.kind, broker, *settings) as daemon:
-        dropped_before = dropped_by(broker) if case.kind == "mqtt" else 0
+    with watched(folder, model, case.kind, broker, *settings) as daemon, Dropped(broker) as dropped:
         warm = flooded(case, daemon, rate / 2, WARM_S)
         settled(daemon)
         before, memory = daemon.status(), daemon.memory_mb
@@ -121,7 +119,7 @@ def of_case(folder: Path, model: Path, case: Case, broker: int, seconds: float) 
         outside = int(after["transports"][case.kind].get("dropped_kernel", 0))
         if case.kind == "mqtt":
             time.sleep(2.5)  # the broker tells its counts once a second
-            outside = dropped_by(broker) - dropped_before
+            outside = dropped.count()
     latency = after["latency_us_since_start"]
     return Found(
         sustained_per_s=rate,
@@ -177,11 +175,27 @@ def measured(daemon: Watched) -> dict[str, Any]:
         time.sleep(POLL_S)
 
 
-def dropped_by(broker: int) -> int:
-    """Messages that the broker says it dropped."""
-    command = ["mosquitto_sub", "-p", str(broker), "-t", DROPPED, "-C", "1", "-W", "60"]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return int(told)
+class Dropped:
+    """Listens to how many messages a broker says it dropped: it tells changes only, and forgets them soon."""
+
+    def __init__(self, broker: int) -> None:
+        self._command = ["mosquitto_sub", "-p", str(broker), "-t", DROPPED]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def count(self) -> int:
+        """The last that it said, after some time in which it could."""
+        self._process.terminate()
+        told, _ = self._process.communicate()
+        return int(told.split()[-1]) if told.strip() else 0
 
 
 FIGURES = {
