@@ -177,7 +177,8 @@ def flood(kind: Kind, port: int, rate_hz: float, seconds: float, streams: int) -
     way: Stream | Datagrams
     way = Datagrams(port, packets.size) if kind == "udp" else Stream(kind, port, listen=listen)
     with way.socket:
-        return _flood(way, packets, rate_hz, seconds, WINDOW[kind])
+        # of each stream one at most: `latest` keeps no more
+        return _flood(way, packets, rate_hz, seconds, min(WINDOW[kind], streams))
 
 
 def _flood(way: Stream | Datagrams, packets: Packets, rate_hz: float, seconds: float, window: int) -> Sent:
