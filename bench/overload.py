@@ -54,7 +54,7 @@ class Found(msgspec.Struct, frozen=True):
     """What a case came to.
 
     Attributes:
-        sustained_per_s: Answered, with few samples under way.
+        sustained_per_s: Answered without an inbox (`block`), with few samples under way.
         offered_per_s: Meant to be sent.
         sent: Left the sender: a stream socket holds back the rest.
         stepped: Samples stepped.
@@ -100,7 +100,7 @@ def measure(seconds: float, cases: tuple[Case, ...] = CASES) -> Findings:
 def of_case(folder: Path, model: Path, case: Case, broker: int, seconds: float) -> Found:
     """What it sustains, then ten times that for so long, each by a daemon of its own."""
     settings = (f"inbox.policy={case.policy}", f"inbox.size={INBOX}", f"stream.gap={case.gap}")
-    with watched(folder, model, case.kind, broker, *settings) as daemon:
+    with watched(folder, model, case.kind, broker) as daemon:
         flooded(case, daemon, 0, WARM_S)
         sustained = flooded(case, daemon, 0, WARM_S)
     rate = sustained.answered / sustained.seconds
@@ -227,8 +227,9 @@ def findings(found: dict[Case, Found], seconds: float) -> Findings:
         rows=tuple(rows),
         ratios=False,
         note=f"{STREAMS} streams, network A, an inbox of {INBOX}. What a stream socket does not take stays "
-        "with its sender. End to end begins with the sample's own time, so the buffers of sender, kernel and "
-        "broker are in it. `gap hold`: each drop is stepped all the same, as a gap that is filled.",
+        "with its sender. `latest` keeps one message of a topic, or of a socket's sender. End to end begins "
+        "with the sample's own time, so the buffers of sender, kernel and broker are in it. `gap hold`: each "
+        "drop is stepped all the same, as a gap that is filled.",
     )
     return Findings(tables=(table,), goals=tuple(goals(found)))
 
