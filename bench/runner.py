@@ -51,19 +51,37 @@ def main(
     path: Path | None = args.json
     if pinned:
         pin()
-    report = Report(
+    report = reported(module, summary, " --quick" if quick else "", measure(quick), quick=quick)
+    tell(report, path)
+    if page is not None and not quick:
+        page.write_text(render_alone(report), encoding="utf-8")
+
+
+def reported(module: str, summary: str | None, options: str, findings: Findings, *, quick: bool) -> Report:
+    """Findings, with where, when and by which command they came about.
+
+    Args:
+        module: Its name, as `python -m` takes it.
+        summary: Its docstring.
+        options: What stood behind the name.
+        findings: What was measured.
+        quick: Whether it is no result.
+    """
+    return Report(
         name=module.rpartition(".")[2],
         summary=(summary or "").partition("\n\n")[0],
-        command=f"python -m {module}{' --quick' if quick else ''}",
+        command=f"python -m {module}{options}",
         date=today(),
         machine=machine_line(),
         versions=versions(DISTRIBUTIONS),
         quick=quick,
-        findings=measure(quick),
+        findings=findings,
     )
+
+
+def tell(report: Report, path: Path | None) -> None:
+    """Print a report; write it as JSON too, where a path is given."""
     print(render_report(report))
-    if page is not None and not quick:
-        page.write_text(render_alone(report), encoding="utf-8")
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")

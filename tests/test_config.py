@@ -142,11 +142,11 @@ def test_printed_config_loads_to_the_same_one_without_the_password(
 
 
 def test_check_tells_whether_the_model_can_be_served(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     model = str(saved_model(tmp_path, small_model()))
     assert main(["run", "--model", model, "--broker", "mqtt://127.0.0.1:1", "--check"]) == 0
-    assert "fine" in capsys.readouterr().err
+    assert "fine" in capfd.readouterr().err
     Path(model).write_bytes(b"damaged")
     assert main(["run", "--model", model, "--broker", "mqtt://127.0.0.1:1", "--check"]) == 1
 

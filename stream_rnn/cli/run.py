@@ -5,7 +5,6 @@ import contextlib
 import gc
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from importlib.resources import files
@@ -14,6 +13,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from stream_rnn.cli.saying import STDERR, saying
 from stream_rnn.config.load import PREFIX, Settings, load_config, parse_value, shown
 from stream_rnn.config.sections import SECRETS, Config
 from stream_rnn.daemon.beside import compile_beside
@@ -62,7 +62,11 @@ def run(args: argparse.Namespace) -> int:
     if args.example:
         print(files("stream_rnn").joinpath("config.example.toml").read_text(encoding="utf-8"), end="")
         return 0
-    signal.signal(signal.SIGTERM, _leave_early)  # until the daemon listens to it itself
+    with leaving_at_once(args.log):
+        return _start(args)
+
+
+def _start(args: argparse.Namespace) -> int:
     config = load_config(args.config, os.environ, flags(args))
     if args.print_config:
         print(as_toml(shown(config)), end="")
@@ -125,15 +129,6 @@ async def serve(
     say("stopped", f"{totals.stepped} samples stepped, {sum(refused.values())} refused")
 
 
-def saying(form: Form) -> Callable[[str, str], None]:
-    """What tells the operator one line, on standard error."""
-
-    def say(kind: str, detail: str) -> None:
-        print(log_line(kind, detail, time.time_ns(), form), file=sys.stderr, flush=True)
-
-    return say
-
-
 def as_toml(sections: dict[str, Any]) -> str:
     """A config as a TOML file: its values are text, numbers, true and false; what is not set is left out."""
     lines = []
@@ -181,5 +176,22 @@ def flags(args: argparse.Namespace) -> Settings:
     return settings
 
 
-def _leave_early(*_: object) -> None:
-    raise SystemExit(0)
+@contextlib.contextmanager
+def leaving_at_once(form: Form) -> Iterator[None]:
+    """End with one line and code 0 when told to, until the daemon listens to its signals itself.
+
+    No exception: it would end up in whatever the compiler or its callbacks are doing, and be lost there.
+    """
+
+    def leave(_number: int, _frame: object) -> None:
+        line = log_line("stopped", "before it was ready", time.time_ns(), form)
+        with contextlib.suppress(OSError):
+            os.write(STDERR, f"{line}\n".encode())
+        os._exit(0)
+
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -99,7 +99,8 @@ class InboxSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
 
     Attributes:
         policy: `block` reads no further until the last read is answered (the sender waits, nothing is lost);
-            `drop_oldest` keeps the newest `size` messages; `latest` keeps the newest of each stream.
+            `drop_oldest` keeps the newest `size` messages; `latest` keeps the newest of each topic,
+            connection or sender, whatever streams the payloads name.
         size: Messages that may wait under `drop_oldest` and `latest`.
     """
 

@@ -199,7 +199,7 @@ class Daemon:
             if unlike and not force:
                 raise CommandError(f"model: {unlike}; nothing changed, and force would start its states anew")
             before = self._config, self._predictor.hash
-            if (config, predictor.hash) != before or self.failed:
+            if (config, predictor.hash) != before or self.failed or self.pipeline.notes.failing:
                 await self._change(config, predictor, carried=not unlike)
         what = " and ".join(
             name

@@ -46,6 +46,12 @@ class Notes:
         self._begun.clear()
 
     @property
+    def failing(self) -> bool:
+        """Whether a recording is wanted, and none is being written."""
+        written = self._recorder is not None and self._recorder.failure is None
+        return self.settings is not None and not written
+
+    @property
     def unrecorded(self) -> int:
         """Entries that no recording took."""
         return self._unrecorded + (self._recorder.dropped if self._recorder is not None else 0)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from functools import partial
+from itertools import groupby
 
 import msgspec
 
@@ -180,19 +181,23 @@ class Pipeline:
     def drain(self) -> None:
         """Answer all that waits."""
         while self._inbox:
-            for source, message in self._inbox.take(CHUNK):
-                self._serve(source, [message])
+            self._serve_waiting(self._inbox)
 
     def _drain_some(self) -> None:
         """Answer some of what waits, then let the sockets be read."""
         if self._inbox is None:  # another config came in between, and has drained it
             self._drain_due = False
             return
-        for source, message in self._inbox.take(CHUNK):
-            self._serve(source, [message])
+        self._serve_waiting(self._inbox)
         self._drain_due = len(self._inbox) > 0
         if self._drain_due:
             asyncio.get_running_loop().call_soon(self._drain_some)
+
+    def _serve_waiting(self, inbox: Inbox[tuple[Source, Message]]) -> None:
+        """Serve some of what waits; what came by one way together."""
+        runs = groupby(inbox.take(CHUNK), key=lambda waiting: id(waiting[0]))
+        for run in ([*waiting] for _, waiting in runs):
+            self._serve(run[0][0], [message for _, message in run])
 
     def _serve(self, source: Source, messages: list[Message]) -> None:
         """Decode, step and answer messages that came together."""

@@ -35,6 +35,7 @@ class Recorder:
     Attributes:
         path: The file.
         dropped: Entries not recorded.
+        failure: Why the disk takes no more, or None.
 
     Raises:
         ConfigError: The file exists already, or cannot be written.
@@ -54,7 +55,7 @@ class Recorder:
         self.path = _free(Path(time.strftime(path))) if again else Path(time.strftime(path))
         self.dropped = 0
         self._report = report
-        self._failure: str | None = None
+        self.failure: str | None = None
         self._left_out = 0
         self._flush_s, self._max_waiting = flush_s, max_waiting
         self._waiting: list[tuple[str, int, object]] = []
@@ -90,8 +91,8 @@ class Recorder:
             if waiting:
                 # shielded: what is being written when we are cancelled is still written, before `close`
                 await asyncio.shield(asyncio.wrap_future(self._thread.submit(self._write, waiting)))
-                if self._failure is not None:
-                    self._report("recording_failed", self._failure)
+                if self.failure is not None:
+                    self._report("recording_failed", self.failure)
                     return
                 if self._left_out:
                     self._tell_left_out()
@@ -99,13 +100,13 @@ class Recorder:
     def close(self) -> None:
         """Write what waits and end the file."""
         waiting, self._waiting = self._waiting, []
-        reported = self._failure is not None
+        reported = self.failure is not None
         self._thread.submit(self._end, waiting).result()
         self._thread.shutdown()
         if self._left_out:
             self._tell_left_out()
-        if self._failure is not None and not reported:
-            self._report("recording_failed", self._failure)
+        if self.failure is not None and not reported:
+            self._report("recording_failed", self.failure)
 
     def _tell_left_out(self) -> None:
         """Count what has no place in the file, on the loop's thread."""
@@ -116,25 +117,25 @@ class Recorder:
         )
 
     def _note(self, kind: str, t_ns: int, what: object) -> None:
-        if len(self._waiting) >= self._max_waiting or self._failure is not None:
+        if len(self._waiting) >= self._max_waiting or self.failure is not None:
             self.dropped += 1
         else:
             self._waiting.append((kind, t_ns, what))
 
     def _write(self, waiting: list[tuple[str, int, object]]) -> None:
-        if self._failure is None:
+        if self.failure is None:
             try:
                 self._left_out += self._writer.write(
                     [_entry(kind, t_ns, what) for kind, t_ns, what in waiting]
                 )
             except OSError as error:
                 self._fail(error)
-        if self._failure is not None:
+        if self.failure is not None:
             self.dropped += len(waiting)
 
     def _end(self, waiting: list[tuple[str, int, object]]) -> None:
         self._write(waiting)
-        if self._failure is None:
+        if self.failure is None:
             try:
                 self._writer.close()
             except OSError as error:
@@ -142,7 +143,7 @@ class Recorder:
 
     def _fail(self, error: OSError) -> None:
         """End here: what follows a torn chunk could not be read."""
-        self._failure = f"recording {self.path}: {error.strerror}; it ends here, and what follows is counted"
+        self.failure = f"recording {self.path}: {error.strerror}; it ends here, and what follows is counted"
         self._writer.abandon()
 
 

@@ -60,13 +60,11 @@ def no_births() -> Sequence[Publication]:
 
 
 class Transport(Protocol):
-    """A source of messages; the same object is the sink where the medium has topics.
+    """A source of messages; the same object is the sink where the medium has topics."""
 
-    Attributes:
-        counters: How often each named thing happened; every name is there from the start.
-    """
-
-    counters: dict[str, int]
+    @property
+    def counters(self) -> dict[str, int]:
+        """How often each named thing happened; every name is there from the start."""
 
     @property
     def up(self) -> bool:

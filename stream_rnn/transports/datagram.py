@@ -18,6 +18,7 @@ import msgspec
 from stream_rnn.errors import TransportError
 from stream_rnn.transports import unix
 from stream_rnn.transports.base import Deliver, Message, Report, no_report
+from stream_rnn.transports.kernel_drops import dropped_by_kernel
 from stream_rnn.transports.segments import Answer, can_segment, send_segments
 
 Reply: TypeAlias = Callable[[bytes], None]
@@ -108,13 +109,18 @@ class DatagramServer:
 
     Attributes:
         port: The UDP port it listens on, once ready.
-        counters: received, replied, refused_size, dropped_full (answers the socket did not take).
+        counters: received, replied, refused_size, dropped_full (answers the socket did not take),
+            dropped_kernel (datagrams that came while the socket's buffer was full; known on Linux).
     """
 
     def __init__(self, settings: UdpSettings | UnixDatagramSettings, *, report: Report = no_report) -> None:
         self.settings = settings
         self.port = 0
-        self.counters = dict.fromkeys(("received", "replied", "refused_size", "dropped_full"), 0)
+        self._counters = dict.fromkeys(
+            ("received", "replied", "refused_size", "dropped_full", "dropped_kernel"), 0
+        )
+        self._socket: socket.socket | None = None
+        self._dropped_before = 0  # by sockets closed since
         self._report = report
         self._senders: dict[Any, tuple[str, Reply | None]] = {}
         self._segments = False  # whether several answers can leave in one call
@@ -131,6 +137,7 @@ class DatagramServer:
         bug: asyncio.Future[None] = loop.create_future()
         sock = self.settings.open()
         try:
+            self._socket = sock
             name = sock.getsockname()
             self.port = name[1] if isinstance(self.settings, UdpSettings) else 0
             self._segments = can_segment(sock)
@@ -142,9 +149,18 @@ class DatagramServer:
             self._ready.clear()
             self._senders.clear()
             loop.remove_reader(sock)
+            self._dropped_before = self.counters["dropped_kernel"]
+            self._socket = None
             sock.close()
             if isinstance(self.settings, UnixDatagramSettings):
                 unix.release(self.settings.path)
+
+    @property
+    def counters(self) -> dict[str, int]:
+        """See the class."""
+        if self._socket is not None:
+            self._counters["dropped_kernel"] = self._dropped_before + dropped_by_kernel(self._socket)
+        return self._counters
 
     @property
     def up(self) -> bool:
@@ -167,11 +183,11 @@ class DatagramServer:
                 except KeyError:
                     key, reply = self._sender(sock, address)
                 if len(payload) > limit:
-                    self.counters["refused_size"] += 1
+                    self._counters["refused_size"] += 1
                     self._report("refused", f"{key}: expected at most {limit} bytes, got more")
                     continue
                 messages.append(Message(key, payload, t_received_ns, t_arrived_ns, reply))
-        self.counters["received"] += len(messages)
+        self._counters["received"] += len(messages)
         if not messages:
             return
         self._held = [] if self._segments and len(messages) > 1 else None
@@ -183,8 +199,8 @@ class DatagramServer:
         held, self._held = self._held, None
         if held:
             taken = send_segments(sock, held)
-            self.counters["replied"] += taken
-            self.counters["dropped_full"] += len(held) - taken
+            self._counters["replied"] += taken
+            self._counters["dropped_full"] += len(held) - taken
 
     def _sender(self, sock: socket.socket, address: Any) -> tuple[str, Reply | None]:  # noqa: ANN401 - as above
         """Key of a sender, and its way back where it has an address."""
@@ -201,6 +217,6 @@ class DatagramServer:
         try:
             send(answer, address)
         except OSError:  # its buffer is full, or the sender is gone: a datagram may be lost, counted
-            self.counters["dropped_full"] += 1
+            self._counters["dropped_full"] += 1
         else:
-            self.counters["replied"] += 1
+            self._counters["replied"] += 1

@@ -6,13 +6,14 @@ import ssl
 import time
 from collections.abc import Callable, Sequence
 
-from stream_rnn.errors import TransportError
+from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.transports.base import Births, Deliver, Message, Publication, Report, no_births, no_report
 from stream_rnn.transports.mqtt_builtin import BuiltinClient
 from stream_rnn.transports.mqtt_control import Control
 from stream_rnn.transports.mqtt_link import Command, Intake, Link, LostError, NewLink, Sorted
 from stream_rnn.transports.mqtt_receipts import Receipts
 from stream_rnn.transports.mqtt_settings import MqttSettings
+from stream_rnn.transports.mqtt_takeover import Takeovers
 from stream_rnn.transports.topics import TopicRouter
 
 FAREWELL_S = 2.0  # a stop waits no longer for the broker to take what is left
@@ -92,13 +93,15 @@ class MqttTransport:
         self._ready = asyncio.Event()
         self._link: Link | None = None  # for publications: only while connected
         self._state = ("", "")
+        self._accepted_s: float | None = None  # when the broker accepted the connection there is
+        self._takeovers = Takeovers(settings.client_id)
 
     async def serve(self, deliver: Deliver) -> None:
         """Connect, deliver, and connect again for ever, until cancelled; then say goodbye.
 
         Raises:
             TransportError: The broker refuses us, or with `fail_fast` cannot be reached at first.
-            ConfigError: A certificate file cannot be read.
+            ConfigError: A certificate file cannot be read, or another client has our name.
         """
         tls = self.settings.tls_context()
         failures = 0
@@ -143,7 +146,9 @@ class MqttTransport:
         intake = Intake(self._router.resolve, self._sort, self._obey, deliver_counted, self._declined)
         link = self._new_link(intake, tls)
         try:
+            self._accepted_s = None
             await link.connect()
+            self._accepted_s = time.monotonic()
             try:
                 await self._live(link)
             except asyncio.CancelledError:
@@ -221,8 +226,15 @@ class MqttTransport:
 
         Raises:
             TransportError: Another attempt would end the same way.
+            ConfigError: Another client has our name, and would take the next connection over too.
         """
-        reason = str(exc)
+        now_s, reason = time.monotonic(), str(exc)
+        lasted_s = now_s - self._accepted_s if self._accepted_s is not None else None
+        if fight := self._takeovers.fight(exc, lasted_s, now_s):
+            raise ConfigError(
+                f"{self._name}: client id {self.settings.client_id!r}: expected one client of this name, "
+                f"got another ({fight}); stop the other one, or give each its own mqtt.client_id"
+            ) from None
         if exc.refused:
             user = "anonymous" if self.settings.username is None else f"user {self.settings.username!r}"
             reason = f"{user} refused: {reason}"

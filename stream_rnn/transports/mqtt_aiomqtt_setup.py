@@ -4,14 +4,14 @@ import ssl
 
 import aiomqtt
 import paho.mqtt.client as paho
-from aiomqtt.exceptions import MqttConnectError
+from aiomqtt.exceptions import MqttCodeError, MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from stream_rnn.transports.base import Publication
 from stream_rnn.transports.mqtt_link import ANSWER_S, INFLIGHT, NODELAY, LostError, lost_by, no_answer
-from stream_rnn.transports.mqtt_reasons import FINAL_REASONS
+from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, KEEPALIVE_TIMEOUT, TAKEN_OVER
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
 
@@ -56,4 +56,8 @@ def explain(exc: aiomqtt.MqttError) -> LostError:
         return LostError(str(exc), refused=True)
     if str(exc) == "Operation timed out":
         return no_answer()
-    return LostError(str(origin or exc))
+    code = origin.rc if isinstance(origin, MqttCodeError) else None
+    if isinstance(code, ReasonCode):
+        closed = code.value != KEEPALIVE_TIMEOUT  # that one paho gives itself
+        return LostError(str(origin), closed=closed, taken_over=code.value == TAKEN_OVER)
+    return LostError(str(origin or exc), closed=code == paho.MQTT_ERR_CONN_LOST)

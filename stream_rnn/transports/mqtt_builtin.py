@@ -243,7 +243,7 @@ class BuiltinLink(asyncio.Protocol):
         """End."""
         if not self._closed.done():
             self._closed.set_result(None)
-        gone = LostError("the broker closed the connection")
+        gone = LostError("the broker closed the connection", closed=True)
         self._end(lost_by(exc) if isinstance(exc, OSError) else gone)
 
     def pause_writing(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from stream_rnn.transports.base import Deliver, Publication
 from stream_rnn.transports.mqtt_parser import Ended, Malformed, Refused
-from stream_rnn.transports.mqtt_reasons import FINAL_REASONS
+from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, TAKEN_OVER
 
 ANSWER_S = 5.0  # a broker that accepted the connection answers within this
 INFLIGHT = 1000  # publications of qos 1 unconfirmed at a time; a broker of version 5 says how many it takes
@@ -26,11 +26,22 @@ class LostError(Exception):
     Attributes:
         final: Another attempt would end the same way.
         refused: The broker did not want us.
+        closed: The other side ended it.
+        taken_over: The broker says that another client came by our name.
     """
 
-    def __init__(self, reason: str, *, final: bool = False, refused: bool = False) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        final: bool = False,
+        refused: bool = False,
+        closed: bool = False,
+        taken_over: bool = False,
+    ) -> None:
         super().__init__(reason)
         self.final, self.refused = final, refused
+        self.closed, self.taken_over = closed, taken_over
 
 
 class Command(NamedTuple):
@@ -133,7 +144,8 @@ def lost_by(error: OSError) -> LostError:
         return LostError("expected TLS, got something else: is this port without TLS?", final=True)
     if isinstance(error, socket.gaierror | ssl.SSLError) or not error.errno:
         return LostError(error.strerror or str(error) or type(error).__name__)
-    return LostError(os.strerror(error.errno))
+    cut = isinstance(error, ConnectionResetError | BrokenPipeError)
+    return LostError(os.strerror(error.errno), closed=cut)
 
 
 def no_answer() -> LostError:
@@ -146,5 +158,8 @@ def lost_with(event: Refused | Ended | Malformed, version: str) -> LostError:
     if isinstance(event, Refused):
         return LostError(event.reason, final=event.code in FINAL_REASONS, refused=True)
     if isinstance(event, Ended):
-        return LostError(f"the broker ended the connection: {event.reason}")
+        taken_over = event.code == TAKEN_OVER
+        return LostError(
+            f"the broker ended the connection: {event.reason}", closed=True, taken_over=taken_over
+        )
     return LostError(f"expected MQTT {version}: {event.reason}")

@@ -3,6 +3,8 @@
 # Answers to CONNECT that no retry changes: protocol version, client id, user or password, not authorised,
 # banned, authentication method (MQTT 5, table 3.2.2-2).
 FINAL_REASONS = frozenset({132, 133, 134, 135, 138, 140})
+KEEPALIVE_TIMEOUT = 141
+TAKEN_OVER = 142  # another client connected by our name
 
 NAMES = {
     0: "success",

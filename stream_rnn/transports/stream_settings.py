@@ -12,6 +12,8 @@ from stream_rnn.errors import TransportError
 from stream_rnn.transports import unix
 from stream_rnn.transports.cut import Framing
 
+PROBES = 3  # without an answer, before a client counts as gone
+
 Factory = Callable[[], asyncio.Protocol]
 
 
@@ -39,11 +41,14 @@ class TcpSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_
         port: Port to listen on; 0 takes a free one.
         token: What each client must say first, `{"token": "..."}` as a line or a frame; nothing unless told.
             Never shown.
+        keepalive_s: A client that was silent for so long is probed, three times at most; one that is gone
+            without a word is then forgotten.
     """
 
     host: str = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)]
     token: Annotated[str, msgspec.Meta(min_length=1)] | None = None
+    keepalive_s: Annotated[int, msgspec.Meta(ge=1, le=32767)] = 30
 
     async def listen(self, factory: Factory) -> asyncio.Server:
         """Open the port.
@@ -55,6 +60,16 @@ class TcpSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown_
             return await asyncio.get_running_loop().create_server(factory, self.host, self.port)
         except OSError as error:
             raise _refused(f"tcp {self.host}:{self.port}", error) from None
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Have a connection send at once, and notice when its client vanished: no byte would tell."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # macOS calls it otherwise
+        idle = getattr(socket, "TCP_KEEPIDLE", None) or socket.TCP_KEEPALIVE  # type: ignore[attr-defined]
+        sock.setsockopt(socket.IPPROTO_TCP, idle, self.keepalive_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, self.keepalive_s // PROBES))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
 
     def close(self) -> None:
         """Leave nothing behind."""
@@ -90,6 +105,9 @@ class UnixSettings(ConnectionSettings, frozen=True, kw_only=True, forbid_unknown
         except OSError as error:
             sock.close()
             raise _refused(f"unix {self.path}", error) from None
+
+    def prepare(self, sock: socket.socket) -> None:
+        """Nothing is to be done for a client's connection."""
 
     def close(self) -> None:
         """Remove the socket file."""

@@ -5,7 +5,6 @@ Backpressure is the socket itself: while a read is being answered, nothing more 
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 from typing import cast
@@ -16,11 +15,8 @@ from stream_rnn.transports.base import Deliver, Message, Report, no_report
 from stream_rnn.transports.cut import CUTTERS
 from stream_rnn.transports.stream_settings import TcpSettings, UnixSettings
 
-LARGE_READ = (
-    1 << 16
-)  # bytes; uvloop follows a read that fills its buffer with up to 31 more, and nothing else runs
+LARGE_READ = 1 << 16  # bytes; uvloop follows a read that fills its buffer with up to 31 more at once
 CLOSE_S = 1.0  # how long a stopping server waits for its clients to take the last answers
-
 
 COUNTERS = (
     "received",
@@ -142,8 +138,7 @@ class Connection(asyncio.Protocol):
             )
             transport.abort()
             return
-        if isinstance(server.settings, TcpSettings):
-            transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        server.settings.prepare(transport.get_extra_info("socket"))
         transport.set_write_buffer_limits(
             high=0
         )  # send at once, whatever the loop, and tell what is left over
