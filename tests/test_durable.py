@@ -491,6 +491,10 @@ async def test_journal_that_the_disk_refuses_is_told_and_samples_are_stepped_on(
             {"state": {"journal": True}, "inbox": {"policy": "latest"}},
             "inbox.policy: expected 'block' with state.journal: it writes what is stepped; got 'latest'",
         ),
+        (
+            {"state": {"max_streams": 9}, "stream": {"max_streams": 10}},
+            "state.max_streams: expected at least stream.max_streams, 10, got 9",
+        ),
     ],
 )
 def test_config_that_would_break_the_promise_is_refused(

@@ -20,6 +20,8 @@ class StateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         interval_s: Seconds between two checkpoints while samples come. Acknowledgements wait for none: the
             next checkpoint begins as soon as the last one is on disk.
         every: Samples after which a checkpoint is taken sooner.
+        max_streams: Streams on disk; of more, those silent longest are forgotten, and counted. At least
+            `stream.max_streams`: none that is in memory is among them.
         journal: Write down what nobody sends again (sockets, standard input, `mqtt.qos = 0`) before it is
             stepped, and step it at the next start.
         journal_ms: Milliseconds between two syncs of the journal: what a power cut can lose of it.
@@ -28,12 +30,17 @@ class StateSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     path: str
     interval_s: Annotated[float, msgspec.Meta(ge=0.01)] = 1.0
     every: Annotated[int, msgspec.Meta(ge=1)] = 10_000
+    max_streams: Annotated[int, msgspec.Meta(ge=1)] = 1_000_000
     journal: bool = False
     journal_ms: Annotated[float, msgspec.Meta(ge=1)] = 50.0
 
 
 def check_state(
-    state: StateSection | None, mqtt: MqttSettings | None, wires: Mapping[str, str], policy: str
+    state: StateSection | None,
+    mqtt: MqttSettings | None,
+    wires: Mapping[str, str],
+    policy: str,
+    max_streams: int,
 ) -> None:
     """Refuse what would break the promise.
 
@@ -42,12 +49,17 @@ def check_state(
         mqtt: That of the broker.
         wires: Encoding of each way in.
         policy: That of the inbox.
+        max_streams: Those that may be in memory.
 
     Raises:
         ConfigError: It names the key.
     """
     if state is None:
         return
+    if state.max_streams < max_streams:
+        raise ConfigError(
+            f"state.max_streams: expected at least stream.max_streams, {max_streams}, got {state.max_streams}"
+        )
     if state.journal and policy != "block":
         raise ConfigError(
             f"inbox.policy: expected 'block' with state.journal: it writes what is stepped; got {policy!r}"

@@ -156,7 +156,11 @@ class Durable:
     def told(self) -> dict[str, int]:
         """What metrics say."""
         pipeline = self._pipeline
-        others = {"restored": pipeline.sessions.restored, "unnumbered": pipeline.repeats}
+        others = {
+            "restored": pipeline.sessions.restored,
+            "forgotten": self._store.forgotten,
+            "unnumbered": pipeline.repeats,
+        }
         return {**self.counters, **self._written.counters, **others, "unacknowledged": len(self.receipts)}
 
     def _find(self, stream: str) -> tuple[bytes, bool] | None:
@@ -245,7 +249,7 @@ def open_durable(section: StateSection, pipeline: Pipeline, model: str, happened
         StateError: It cannot be used, and why.
     """
     path = Path(section.path)
-    store = Store(path, model)
+    store = Store(path, model, section.max_streams)
     try:
         written = Written(section, Journal(path), happened)
         durable = Durable(section, store, written, pipeline, happened)

@@ -167,7 +167,8 @@ METRICS = (
     Metric(
         "state",
         "counter",
-        "With [state]: checkpoints, states put away, restored, replayed (messages of the journal); failures, "
+        "With [state]: checkpoints, states put away, restored, replayed (messages of the journal), forgotten "
+        "(streams silent longest, beyond state.max_streams); failures, "
         "unreadable, torn, unjournaled, unnumbered (sent again without seq).",
         ("what",),
         lambda f: [((name,), value) for name, value in f["state"].items() if name != "unacknowledged"],

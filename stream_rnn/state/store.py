@@ -22,14 +22,20 @@ BUSY_S = 5.0
 
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE states (stream TEXT PRIMARY KEY, state BLOB, position INTEGER, round INTEGER, passing INTEGER);
+CREATE TABLE states (
+stream TEXT PRIMARY KEY, state BLOB, position INTEGER, round INTEGER, passing INTEGER, turn INTEGER);
 CREATE INDEX passing ON states (passing) WHERE passing;
+CREATE INDEX turn ON states (turn);
 CREATE TABLE unconfirmed (number INTEGER PRIMARY KEY, topic TEXT, payload BLOB);
 """
 
 PUT = """
-INSERT INTO states VALUES (?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET
-state = excluded.state, position = excluded.position, round = excluded.round, passing = excluded.passing
+INSERT INTO states VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (stream) DO UPDATE SET state = excluded.state,
+position = excluded.position, round = excluded.round, passing = excluded.passing, turn = excluded.turn
+"""
+
+FORGET_SILENT = """
+DELETE FROM states WHERE rowid IN (SELECT rowid FROM states ORDER BY turn LIMIT max(0, ?))
 """
 
 
@@ -93,27 +99,33 @@ class Store:
     Args:
         path: The file; made where there is none. SQLite keeps `-wal` and `-shm` beside it, we `-lock`.
         model: Hash of the model whose states these are.
+        most: Streams it keeps.
 
     Attributes:
         about: What holds since the last commit.
+        forgotten: Streams that were forgotten since there were more: those silent longest.
 
     Raises:
         StateError: The states are of another model, another process has the file, it is none of ours, or the
             disk does not take it.
     """
 
-    def __init__(self, path: Path, model: str) -> None:
-        self._path = path
+    def __init__(self, path: Path, model: str, most: int) -> None:
+        self.forgotten = 0
+        self._path, self._most = path, most
         self._lock = lock(path)
         try:
             with self._told():
                 self._writer, self._reader = self._connect(), self._connect()
                 self.about = self._begin(model)
+                (last,) = self._reader.execute("SELECT max(turn) FROM states").fetchone()
+                self._turn, self._at_most = last or 0, self._count()
         except StateError:
             self._lock.close()
             raise
 
     def _connect(self) -> sqlite3.Connection:
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files this mode
         database = sqlite3.connect(
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
         )
@@ -187,7 +199,7 @@ class Store:
                 if changes.clear:
                     writer.execute("DELETE FROM states")
                 writer.executemany("DELETE FROM states WHERE stream = ?", [(s,) for s in changes.removed])
-                writer.executemany(PUT, changes.puts)
+                at_most, forgotten = self._put(changes.puts)
                 confirmed = [(number,) for number in changes.confirmed]
                 writer.executemany("DELETE FROM unconfirmed WHERE number = ?", confirmed)
                 writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", changes.published)
@@ -198,7 +210,29 @@ class Store:
                 if writer.in_transaction:
                     writer.execute("ROLLBACK")
                 raise
-        self.about = changes.about
+        self.about, self._at_most = changes.about, at_most
+        self.forgotten += forgotten
+
+    def _put(self, puts: Sequence[Put]) -> tuple[int, int]:
+        """Keep states; when there are more than may be, forget those that were put longest ago.
+
+        Returns:
+            How many there are at most (they are counted only when that may be too many), and how many were
+            forgotten.
+        """
+        self._turn += 1
+        self._writer.executemany(PUT, ((*put, self._turn) for put in puts))
+        at_most = self._at_most + len(puts)
+        if at_most <= self._most:
+            return at_most, 0
+        at_most = self._count()
+        forgotten = self._writer.execute(FORGET_SILENT, (at_most - self._most,)).rowcount
+        return at_most - forgotten, forgotten
+
+    def _count(self) -> int:
+        count: int
+        (count,) = self._writer.execute("SELECT count(*) FROM states").fetchone()
+        return count
 
     def close(self) -> None:
         """Close the file, and let others have it."""
@@ -229,7 +263,7 @@ def lock(path: Path) -> IO[bytes]:
     """
     name = path.with_name(f"{path.name}-lock")
     try:
-        held = name.open("ab")
+        held = os.fdopen(os.open(name, os.O_WRONLY | os.O_CREAT, 0o600), "wb")
     except OSError as error:
         raise StateError(f"state {path}: cannot be written: {os.strerror(error.errno or 0)}") from None
     try:
