@@ -15,7 +15,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from bench.report import Findings, Goal, Row, Table, number
+from bench.runner import reported, say, tell
 
 if TYPE_CHECKING:
     from tests.decoders import Target
@@ -26,6 +29,7 @@ CUT = 4096  # bytes of an input
 LOOKED_AT = ["stream_rnn", "mcap", "tomllib", "csv"]
 ROOT = Path(__file__).parent.parent
 SAID = 12  # lines of a finding
+LONG_S = 30.0  # for each target: less is a short form
 
 
 def changed(seed: bytes, chance: random.Random) -> bytes:
@@ -63,8 +67,8 @@ def random_cases(target: "Target", seconds: float) -> int:
 def guided(atheris: Any, name: str, target: "Target", seconds: float) -> None:  # noqa: ANN401 - a module
     """Let libFuzzer look for new ways through the code; it ends the process."""
     folder = Path(tempfile.mkdtemp(prefix="stream-rnn-fuzz-"))
-    for number, seed in enumerate(target.seeds):
-        (folder / str(number)).write_bytes(seed)
+    for i, seed in enumerate(target.seeds):
+        (folder / str(i)).write_bytes(seed)
     options = [
         f"-max_total_time={int(seconds)}",
         f"-timeout={HANG_S}",
@@ -102,6 +106,48 @@ def _targets() -> "dict[str, Target]":
     return found
 
 
+class Case(NamedTuple):
+    """What became of a target: cases, and whether one of them was not taken as it should be."""
+
+    cases: int
+    found: bool
+
+
+def fuzzed(name: str, seconds: float) -> Case:
+    """Fuzz one target in a process of its own, and tell."""
+    command = [sys.executable, "-m", "bench.fuzz", "--one", name, "--seconds", str(seconds)]
+    ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
+    said = (ended.stdout + ended.stderr).splitlines()
+    cases = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "0")
+    say(f"{name:<16} {cases:>9} cases  {'FOUND' if ended.returncode else 'fine'}")
+    if ended.returncode:
+        say("\n".join(line for line in said[-SAID:] if line))
+    return Case(int(cases), ended.returncode != 0)
+
+
+def findings(cases: dict[str, Case], seconds: float, how: str) -> Findings:
+    """One table, and that nothing is found."""
+    rows = [
+        Row(name, figure, {"value": float(value)})
+        for name, case in cases.items()
+        for figure, value in (("cases", case.cases), ("found", case.found))
+    ]
+    total = sum(case.cases for case in cases.values())
+    table = Table(
+        title=f"{len(cases)} decoders",
+        unit="cases",
+        ours="",
+        rows=tuple(rows),
+        ratios=False,
+        note=f"{number(total)} cases in all, {seconds:g} s for each decoder, {how}. A case is found when it "
+        f"ends the process, takes more than {HANG_S} s or {MEMORY_MB} MiB, or gives anything but one line "
+        "under one known reason.",
+    )
+    return Findings(
+        tables=(table,), goals=(Goal("cases found", sum(case.found for case in cases.values()), 0),)
+    )
+
+
 def main() -> int:
     """Fuzz what was asked for; 1 where something was found."""
     parser = argparse.ArgumentParser(
@@ -109,23 +155,18 @@ def main() -> int:
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="decoders (all)")
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="for each target (30)")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write what was found here too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
         return one(args.one, args.seconds)
-    if importlib.util.find_spec("atheris") is None:
-        print("atheris is not installed: inputs are changed at random, without looking at coverage")
-    found = 0
-    for name in args.targets or _targets():
-        command = [sys.executable, "-m", "bench.fuzz", "--one", name, "--seconds", str(args.seconds)]
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-        said = (ended.stdout + ended.stderr).splitlines()
-        cases = next((line.split()[-1] for line in said if "number_of_executed_units" in line), "?")
-        print(f"{name:<16} {cases:>9} cases  {'fine' if ended.returncode == 0 else 'FOUND'}", flush=True)
-        if ended.returncode:
-            found += 1
-            print("\n".join(line for line in said[-SAID:] if line))
-    return 1 if found else 0
+    is_guided = importlib.util.find_spec("atheris") is not None
+    how = "guided by coverage (atheris)" if is_guided else "changed at random: atheris is not installed"
+    cases = {name: fuzzed(name, args.seconds) for name in args.targets or _targets()}
+    options = "".join(f" {word}" for word in ("--seconds", f"{args.seconds:g}", *args.targets))
+    short = bool(args.targets) or not is_guided or args.seconds < LONG_S
+    tell(reported("bench.fuzz", __doc__, options, findings(cases, args.seconds, how), quick=short), args.json)
+    return int(any(case.found for case in cases.values()))
 
 
 if __name__ == "__main__":

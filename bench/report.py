@@ -136,6 +136,8 @@ def losses(report: Report) -> Iterator[Loss]:
 
 def number(value: float) -> str:
     """About three significant digits, without an exponent."""
+    if value == 0:
+        return "0"
     decimals = next((n for n, least in enumerate((100, 10, 1)) if abs(value) >= least), 3)
     return f"{value:,.{decimals}f}".replace(",", " ")
 

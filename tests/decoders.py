@@ -4,10 +4,12 @@
 """
 
 import atexit
+import contextlib
 import functools
 import io
 import itertools
 import shutil
+import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,7 +23,15 @@ from safetensors.numpy import save
 from stream_rnn.config.load import load_config, parse_value
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.commands import VERBS, Answer, Commands
-from stream_rnn.errors import ConfigError, CountedError, ModelError, RecordingError, StreamRnnError, WireError
+from stream_rnn.errors import (
+    ConfigError,
+    CountedError,
+    ModelError,
+    RecordingError,
+    StateError,
+    StreamRnnError,
+    WireError,
+)
 from stream_rnn.interval import Interval
 from stream_rnn.model.file import load_model, model_bytes
 from stream_rnn.operations.logs import log_line
@@ -35,6 +45,8 @@ from stream_rnn.session.rules import Rules
 from stream_rnn.session.session import Session
 from stream_rnn.session.shared import Shared
 from stream_rnn.session.table import Sessions
+from stream_rnn.state.journal import Journal
+from stream_rnn.state.store import Store
 from stream_rnn.training.checkpoint import checkpoint_bytes, read_checkpoint
 from stream_rnn.training.run import State
 from stream_rnn.transports.admission import check_greeting, greeting
@@ -327,6 +339,47 @@ def states() -> Target:
     return Target(run, [*seeds, made.get("a", 0).to_bytes()])
 
 
+def journals() -> Target:
+    """A segment of a journal: read up to where it is not whole."""
+    store, chance = folder() / "journal", Journal(folder() / "journal-seed")
+    chance.begin()
+    for wire in ("json", "frame"):
+        chance.append(wire, [("a", "t", 5, b"[1, 2]"), ("b", "", 6, b"")], passing=False)
+    (written,) = folder().glob("journal-seed-journal-*")
+    seed = written.read_bytes()
+    chance.remove()
+
+    def run(payload: bytes) -> None:
+        store.with_name(f"journal-journal-{0:020d}").write_bytes(payload)
+        journal = Journal(store)
+        whole = list(journal.read())
+        assert journal.torn in {0, 1}
+        assert journal.position >= max((read.first + len(read.entries) for read in whole), default=0)
+
+    return Target(run, [seed])
+
+
+def store_seed() -> bytes:
+    """The about row of a store, which is JSON."""
+    return b'{"models":["m"],"mark":3,"highest":4,"round":1}'
+
+
+def stores(path: Path) -> None:
+    """A store with this about row, and a file of these bytes."""
+    raw = path.read_bytes()
+    for name in ("", "-wal", "-shm", "-lock"):
+        path.with_name(f"{path.name}{name}").unlink(missing_ok=True)
+    Store(path, "m", 9).close()
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE about SET value = ?", (raw,))
+    for _ in range(2):
+        try:
+            Store(path, "m", 9).close()
+        except StateError as error:
+            in_one_line(error)
+        path.write_bytes(raw)
+
+
 def checkpoint_seed() -> bytes:
     """A short one."""
     facts = dict.fromkeys(State._fields, 0) | {"arrays": {"w": np.zeros(3, np.float32)}, "history": []}
@@ -347,6 +400,8 @@ def targets() -> dict[str, Target]:
     found["mqtt"] = Target(mqtt, mqtt_seeds())
     found["greeting"] = Target(greetings, [greeting("s3cret"), greeting("other")])
     found["state"] = states()
+    found["journal"] = journals()
+    found["store"] = of_file(".store", stores, store_seed(), b"SQLite format 3\0")
     config = b'[model]\npath = "m"\n[tcp]\nport = 7\n[stream]\ngap = "zero"\n[mqtt]\nurl = "mqtt://h:1"\n'
     model = model_bytes(small_model())
     found["config"] = of_file(".toml", configs, config)

@@ -1,5 +1,6 @@
 """Sessions as bytes on disk: what a commit does, who may open the file, what is refused."""
 
+import contextlib
 import sqlite3
 from pathlib import Path
 
@@ -130,6 +131,22 @@ def test_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     expected = r"none/s: cannot be written: No such file or directory$"
     with pytest.raises(StateError, match=expected):
         Store(tmp_path / "none" / "s", "m", 9)
+
+
+def test_folder_of_that_name_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with pytest.raises(StateError, match=r"^state .*/s: Is a directory$"):
+        Store(tmp_path / "s", "m", 9)
+
+
+@pytest.mark.parametrize("about", [None, b"{", b"\xff", '{"models": 3}'])
+def test_damaged_file_is_one_line_and_is_let_go_of(tmp_path: Path, about: bytes | str | None) -> None:
+    Store(tmp_path / "s", "m", 9).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "s")) as database, database:
+        database.execute("UPDATE about SET value = ?", (about,))
+    for _ in range(2):  # it is not locked by the first time
+        with pytest.raises(StateError, match=r"^state .*/s: expected what is known about it, got: "):
+            Store(tmp_path / "s", "m", 9)
 
 
 def test_full_disk_changes_nothing_and_the_next_commit_works(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from stream_rnn.state.journal import Entry, Journal, Read
 from stream_rnn.state.store import Store
 from stream_rnn.transports.base import Message
 from stream_rnn.transports.memory import MemoryTransport
-from stream_rnn.wire import CODECS, SPIKES, AnyWire, WireName
+from stream_rnn.wire import CODECS, SPIKES, WireName
 
 SEGMENT = 1 << 24  # bytes of a segment at which the next checkpoint begins another, however soon
 
@@ -54,7 +54,9 @@ class Written:
         journal, mark, highest = self._journal, store.about.mark, store.about.highest
         passing: set[str] = set()
         for read in journal.read():
-            source = Source(MemoryTransport(), cast("AnyWire", read.wire), replies=False)
+            if read.wire not in CODECS and read.wire not in SPIKES:
+                raise StateError(f"journal: expected messages of a known wire, got {read.wire[:40]!r}")
+            source = Source(MemoryTransport(), read.wire, replies=False)
             missing = Missing(store, pipeline, source, mark, highest)
             messages = list(missing.of(read))
             pipeline.deliver_from(source)(messages)

@@ -205,7 +205,11 @@ def _records(data: bytes) -> Iterator[Read | None]:
         if not body or len(body) < length or zlib.crc32(body) != crc:
             yield None
             return
-        yield msgspec.msgpack.decode(body, type=Read)
+        try:
+            yield msgspec.msgpack.decode(body, type=Read)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # whole, and none of ours
+            yield None
+            return
         at += length
 
 

@@ -113,22 +113,20 @@ class Store:
     def __init__(self, path: Path, model: str, most: int) -> None:
         self.forgotten = 0
         self._path, self._most = path, most
-        self._lock = lock(path)
-        try:
-            with self._told():
-                self._writer, self._reader = self._connect(), self._connect()
-                self.about = self._begin(model)
-                (last,) = self._reader.execute("SELECT max(turn) FROM states").fetchone()
-                self._turn, self._at_most = last or 0, self._count()
-        except StateError:
-            self._lock.close()
-            raise
+        with contextlib.ExitStack() as opened, self._told():
+            opened.enter_context(lock(path))
+            self._writer, self._reader = self._connect(opened), self._connect(opened)
+            self.about = self._begin(model)
+            (last,) = self._reader.execute("SELECT max(turn) FROM states").fetchone()
+            self._turn, self._at_most = last or 0, self._count()
+            self._opened = opened.pop_all()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, opened: contextlib.ExitStack) -> sqlite3.Connection:
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))  # SQLite gives its other files this mode
         database = sqlite3.connect(
             self._path, timeout=BUSY_S, isolation_level=None, check_same_thread=False, cached_statements=16
         )
+        opened.callback(_close, database)
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         return database
@@ -153,8 +151,7 @@ class Store:
             raise StateError(f"state {self._path}: expected a state file, got another SQLite database")
         if version != VERSION:
             raise StateError(f"state {self._path}: expected version {VERSION}, got {version}")
-        (raw,) = writer.execute("SELECT value FROM about WHERE name = 'about'").fetchone()
-        about = msgspec.json.decode(raw, type=About)
+        about = self._read_about()
         if model not in about.models:
             raise StateError(
                 f"state {self._path}: expected states of model {model}, got those of {about.models[0]}; "
@@ -162,6 +159,13 @@ class Store:
             )
         writer.execute("DELETE FROM states WHERE passing")
         return about
+
+    def _read_about(self) -> About:
+        row = self._writer.execute("SELECT value FROM about WHERE name = 'about'").fetchone()
+        try:
+            return msgspec.json.decode(b"" if row is None else row[0], type=About)
+        except (msgspec.DecodeError, TypeError, UnicodeError) as error:
+            raise StateError(f"state {self._path}: expected what is known about it, got: {error}") from None
 
     def find(self, stream: str) -> Put | None:
         """The committed state of a stream.
@@ -236,10 +240,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file, and let others have it."""
-        with contextlib.suppress(sqlite3.Error):  # a disk that is full cannot fold the log in; it stays
-            self._reader.close()
-            self._writer.close()
-        self._lock.close()
+        self._opened.close()
 
     def _write_about(self, about: About) -> None:
         self._writer.execute(
@@ -253,6 +254,13 @@ class Store:
             yield
         except sqlite3.Error as error:
             raise StateError(f"state {self._path}: {error}") from None
+        except OSError as error:
+            raise StateError(f"state {self._path}: {os.strerror(error.errno or 0)}") from None
+
+
+def _close(database: sqlite3.Connection) -> None:
+    with contextlib.suppress(sqlite3.Error):  # a disk that is full cannot fold the log in; it stays
+        database.close()
 
 
 def lock(path: Path) -> IO[bytes]:
