@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,26 @@ async def test_a_recording_proves_itself_over_resets_restores_and_pauses(tmp_pat
         count = len(here.predictions())
     proof = prove(McapRecording(tmp_path / "r.mcap"))
     assert (proof.difference, proof.compared, proof.exact) == (None, count, True)
+
+
+async def test_what_a_recording_cannot_take_after_a_reload_is_counted_and_a_snapshot_says_so(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "away"
+    folder.mkdir()
+    async with told(recording={"path": str(folder / "r.mcap")}) as here:
+        here.feed(range(3))
+        shutil.rmtree(folder)
+        here.model = small_model(seed=2)
+        await here.tell("reload")
+        assert here.events("recording_failed") == [
+            f"recording.path '{folder}/r.mcap': expected a new file, got No such file or directory"
+        ]
+        before = here.daemon.status()["unrecorded"]
+        here.feed(range(3, 7))
+        assert here.daemon.status()["unrecorded"] >= before + 8  # samples and predictions
+        with pytest.raises(CommandError, match="expected a recording to write all states into, got none: "):
+            await here.tell("snapshot", all=True)
 
 
 async def test_a_reload_begins_another_recording_and_both_prove_themselves(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.daemon.serving import Serving
 from stream_rnn.daemon.sources import Source, depends, open_sources
 from stream_rnn.daemon.verbs import Verbs
-from stream_rnn.errors import CommandError, ConfigError, StreamRnnError
+from stream_rnn.errors import CommandError, StreamRnnError
 from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
 from stream_rnn.transports.base import Message, Publication, Publisher
@@ -220,11 +220,7 @@ class Daemon:
         self.pipeline.adopt(config, predictor)
         if self.durable is not None:
             await self.durable.adopt(predictor.hash, carried=carried)
-        try:
-            self.pipeline.notes.recorder = self._new_recorder(again=True)
-        except ConfigError as error:
-            self.pipeline.notes.recorder = None
-            self.happened("recording_failed", str(error))
+        self.pipeline.notes.recorder = self._new_recorder(again=True)
         self._events = self._new_events()
         self._commands = self._new_commands()
         self._make_sources()

@@ -75,6 +75,8 @@ class Verbs:
         recorder = self._pipeline.notes.recorder
         if recorder is None:
             raise CommandError("expected a section [recording] to write all states into, got none")
+        if recorder.failure is not None:
+            raise CommandError(f"expected a recording to write all states into, got none: {recorder.failure}")
         streams = [session.stream for session in self._pipeline.sessions]
         for number, stream in enumerate(streams, start=1):
             session = self._pipeline.sessions.peek(stream)

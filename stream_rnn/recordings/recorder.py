@@ -29,7 +29,8 @@ class Recorder:
         model: The model file's bytes.
         flush_s: Seconds between two writes.
         max_waiting: Entries that may wait for a write; beyond, they are dropped and counted.
-        again: Another recording of the same run: where the file exists, `-2`, `-3` and so on is added.
+        again: Another recording of the same run: where the file exists, `-2`, `-3` and so on is added; where
+            it cannot be written, that is a failure like any later one.
         report: Takes recording_failed, when the disk takes no more.
 
     Attributes:
@@ -38,7 +39,7 @@ class Recorder:
         failure: Why the disk takes no more, or None.
 
     Raises:
-        ConfigError: The file exists already, or cannot be written.
+        ConfigError: The file exists already, or cannot be written; not `again`.
     """
 
     def __init__(
@@ -59,12 +60,15 @@ class Recorder:
         self._left_out = 0
         self._flush_s, self._max_waiting = flush_s, max_waiting
         self._waiting: list[tuple[str, int, object]] = []
+        self._writer: McapWriter | None = None
         try:
             self._writer = McapWriter(self.path.open("xb"), header, model)
         except OSError as error:
-            raise ConfigError(
-                f"recording.path {str(self.path)!r}: expected a new file, got {error.strerror}"
-            ) from None
+            reason = f"recording.path {str(self.path)!r}: expected a new file, got {error.strerror}"
+            if not again:
+                raise ConfigError(reason) from None
+            self.failure = reason
+            report("recording_failed", reason)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="record")  # one: writes follow each other
 
     def sample(self, sample: Sample, t_received_ns: int) -> None:
@@ -84,18 +88,17 @@ class Recorder:
         self._note("events", t_ns, payload)
 
     async def run(self) -> None:
-        """Write every `flush_s`, until cancelled."""
-        while True:
+        """Write every `flush_s`, until cancelled, or until the disk takes no more."""
+        while self.failure is None:
             await asyncio.sleep(self._flush_s)
             waiting, self._waiting = self._waiting, []
             if waiting:
                 # shielded: what is being written when we are cancelled is still written, before `close`
                 await asyncio.shield(asyncio.wrap_future(self._thread.submit(self._write, waiting)))
-                if self.failure is not None:
-                    self._report("recording_failed", self.failure)
-                    return
                 if self._left_out:
                     self._tell_left_out()
+                if self.failure is not None:
+                    self._report("recording_failed", self.failure)
 
     def close(self) -> None:
         """Write what waits and end the file."""
@@ -123,28 +126,28 @@ class Recorder:
             self._waiting.append((kind, t_ns, what))
 
     def _write(self, waiting: list[tuple[str, int, object]]) -> None:
-        if self.failure is None:
+        if self._writer is not None and self.failure is None:
             try:
                 self._left_out += self._writer.write(
                     [_entry(kind, t_ns, what) for kind, t_ns, what in waiting]
                 )
             except OSError as error:
-                self._fail(error)
+                self._fail(self._writer, error)
         if self.failure is not None:
             self.dropped += len(waiting)
 
     def _end(self, waiting: list[tuple[str, int, object]]) -> None:
         self._write(waiting)
-        if self.failure is None:
+        if self._writer is not None and self.failure is None:
             try:
                 self._writer.close()
             except OSError as error:
-                self._fail(error)
+                self._fail(self._writer, error)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, writer: McapWriter, error: OSError) -> None:
         """End here: what follows a torn chunk could not be read."""
         self.failure = f"recording {self.path}: {error.strerror}; it ends here, and what follows is counted"
-        self._writer.abandon()
+        writer.abandon()
 
 
 def _free(path: Path) -> Path:
