@@ -1,7 +1,8 @@
 """Millions of samples through one daemon: `python -m bench.soak [--samples 10e6] [--streams 200]`.
 
-Network A over TCP frames, as many samples as are answered, and a tenth of them over a real broker. Memory,
-open descriptors and the way through the daemon are noted all the time; the first fifth is warm-up.
+Network A over TCP frames, half as many samples a second as it can answer, and a tenth of them over a real
+broker. Memory, open descriptors and the way through the daemon are noted all the time; the first fifth is
+warm-up.
 """
 
 import argparse
@@ -26,6 +27,9 @@ from stream_rnn.model.file import save_model
 NOTE_S = 1.0
 WARM = 0.2  # share of the samples after which memory has to stay
 MQTT_SHARE = 0.1
+FASTEST_S = 5.0
+SHARE = 0.5  # of what it can answer: at its limit, how long samples wait says nothing about it
+FLOODS = 3  # at least
 FLOOD_S = 10.0  # a flood lasts so long; its connection then is a new one
 MOST_SLOPE = 1.0  # MB a million samples
 MOST_DRIFT = 0.2  # share of the mean way
@@ -90,12 +94,17 @@ def measure(samples: int, streams: int) -> Findings:
 
 
 def soak(daemon: Watched, kind: Kind, samples: int, streams: int) -> Leg:
-    """Load it until it has stepped so many; one flood follows another."""
-    notes, idle = [noted(daemon)], list[Noted]()
-    lost, began = 0, time.monotonic()
-    while notes[-1].stepped < samples:
+    """Find out what it can answer, then load it with half of that until it has stepped so many.
+
+    One flood follows another.
+    """
+    fastest = sent_by(flooding(kind, daemon.port, 0, FASTEST_S, streams))
+    notes, idle = [once_stepped(daemon, fastest.sent)], list[Noted]()
+    lost, began = fastest.sent - notes[-1].stepped, time.monotonic()
+    rate_hz = fastest.answered / fastest.seconds * SHARE
+    while notes[-1].stepped < samples or len(idle) < FLOODS:
         before = notes[-1].stepped
-        process = flooding(kind, daemon.port, 0, FLOOD_S, streams)
+        process = flooding(kind, daemon.port, rate_hz, FLOOD_S, streams)
         while process.poll() is None:
             time.sleep(NOTE_S)
             notes.append(noted(daemon))
