@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import os
 import signal
@@ -14,6 +13,7 @@ from amqtt.broker import Broker  # type: ignore[import-untyped]  # it ships no t
 from amqtt.errors import BrokerError  # type: ignore[import-untyped]  # likewise
 
 from stream_rnn.errors import ConfigError, TransportError
+from stream_rnn.transports.admission import is_loopback
 
 ANONYMOUS = "amqtt.plugins.authentication.AnonymousAuthPlugin"
 
@@ -33,7 +33,7 @@ async def serve_broker(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[
         ConfigError: The host is not a loopback address.
         TransportError: The address cannot be listened on.
     """
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise ConfigError(f"broker host: expected a loopback address, got {host!r}: anybody may log in")
     for name in ("amqtt", "transitions"):  # it logs each connection, and a failed start with its traceback
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
@@ -79,15 +79,6 @@ async def _serve_until_closed(port: int, pipe: Connection) -> None:
             asyncio.get_running_loop().remove_reader(pipe.fileno())
     except TransportError as exc:
         pipe.send(str(exc))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _port(broker: Broker) -> int:
