@@ -17,7 +17,7 @@ import msgspec
 from stream_rnn.errors import StateError
 
 APPLICATION = 0x73726E73  # "srns", in the file's header: not any SQLite file is ours
-VERSION = 1
+VERSION = 2  # 1 had no answers
 BUSY_S = 5.0
 
 TABLES = """
@@ -27,6 +27,12 @@ stream TEXT PRIMARY KEY, state BLOB, position INTEGER, round INTEGER, passing IN
 CREATE INDEX passing ON states (passing) WHERE passing;
 CREATE INDEX turn ON states (turn);
 CREATE TABLE unconfirmed (number INTEGER PRIMARY KEY, topic TEXT, payload BLOB);
+"""
+
+ANSWERS = """
+CREATE TABLE answers (
+stream TEXT, seq INTEGER, wire TEXT, payload BLOB, PRIMARY KEY (stream, seq)) WITHOUT ROWID;
+CREATE TRIGGER forgotten AFTER DELETE ON states BEGIN DELETE FROM answers WHERE stream = old.stream; END;
 """
 
 PUT = """
@@ -57,6 +63,22 @@ class Put(NamedTuple):
     passing: bool = False
 
 
+class Kept(NamedTuple):
+    """How one sample was answered.
+
+    Attributes:
+        stream: Key of its stream.
+        seq: Its number.
+        wire: Encoding of the answer.
+        payload: The answer.
+    """
+
+    stream: str
+    seq: int
+    wire: str
+    payload: bytes
+
+
 class About(msgspec.Struct, frozen=True):
     """What holds for the whole store.
 
@@ -83,6 +105,9 @@ class Changes(NamedTuple):
         published: What was published with qos 1 and is not confirmed: (serial number, topic, payload).
         confirmed: Serial numbers of such publications of earlier checkpoints that are confirmed now.
         clear: Forget every state first.
+        renumbered: Streams whose answers so far are of no use: their numbers mean other samples now.
+        answers: How samples were answered that the states contain.
+        oldest: Streams, and the highest seq whose answer is of no use any more.
     """
 
     about: About
@@ -91,6 +116,9 @@ class Changes(NamedTuple):
     published: Sequence[tuple[int, str, bytes]] = ()
     confirmed: Iterable[int] = ()
     clear: bool = False
+    renumbered: Iterable[str] = ()
+    answers: Sequence[Kept] = ()
+    oldest: Iterable[tuple[str, int]] = ()
 
 
 class Store:
@@ -142,8 +170,7 @@ class Store:
         if not application and not writer.execute("SELECT 1 FROM sqlite_master").fetchone():
             about = About((model,))
             writer.execute("BEGIN IMMEDIATE")
-            for statement in TABLES.strip().split(";\n"):
-                writer.execute(statement)
+            self._make(TABLES + ANSWERS)
             self._write_about(about)
             writer.execute(f"PRAGMA application_id = {APPLICATION}")
             writer.execute(f"PRAGMA user_version = {VERSION}")
@@ -151,7 +178,7 @@ class Store:
             return about
         if application != APPLICATION:
             raise StateError(f"state {self._path}: expected a state file, got another SQLite database")
-        if version != VERSION:
+        if version not in {1, VERSION}:
             raise StateError(f"state {self._path}: expected version {VERSION}, got {version}")
         (raw,) = writer.execute("SELECT value FROM about WHERE name = 'about'").fetchone()
         about = msgspec.json.decode(raw, type=About)
@@ -160,8 +187,17 @@ class Store:
                 f"state {self._path}: expected states of model {model}, got those of {about.models[0]}; "
                 "serve that model, move the file away, or begin anew once with --forget-state"
             )
+        if version != VERSION:
+            writer.execute("BEGIN IMMEDIATE")
+            self._make(ANSWERS)
+            writer.execute(f"PRAGMA user_version = {VERSION}")
+            writer.execute("COMMIT")
         writer.execute("DELETE FROM states WHERE passing")
         return about
+
+    def _make(self, tables: str) -> None:
+        for statement in tables.strip().split(";\n"):
+            self._writer.execute(statement)
 
     def find(self, stream: str) -> Put | None:
         """The committed state of a stream.
@@ -174,6 +210,18 @@ class Store:
                 "SELECT state, position, round FROM states WHERE stream = ?", (stream,)
             ).fetchone()
         return None if row is None else Put(stream, *row)
+
+    def answer(self, stream: str, seq: int) -> tuple[str, bytes] | None:
+        """Encoding and payload of how a sample was answered, where that is kept.
+
+        Raises:
+            StateError: The disk does not give it.
+        """
+        with self._told():
+            found: tuple[str, bytes] | None = self._reader.execute(
+                "SELECT wire, payload FROM answers WHERE stream = ? AND seq = ?", (stream, seq)
+            ).fetchone()
+        return found
 
     def unconfirmed(self) -> list[tuple[int, str, bytes]]:
         """What was published and not confirmed at the last checkpoint of all, in that order.
@@ -199,7 +247,12 @@ class Store:
                 if changes.clear:
                     writer.execute("DELETE FROM states")
                 writer.executemany("DELETE FROM states WHERE stream = ?", [(s,) for s in changes.removed])
+                writer.executemany(
+                    "DELETE FROM answers WHERE stream = ?", [(stream,) for stream in changes.renumbered]
+                )
                 at_most, forgotten = self._put(changes.puts)
+                writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", changes.answers)
+                writer.executemany("DELETE FROM answers WHERE stream = ? AND seq <= ?", changes.oldest)
                 confirmed = [(number,) for number in changes.confirmed]
                 writer.executemany("DELETE FROM unconfirmed WHERE number = ?", confirmed)
                 writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", changes.published)
