@@ -1,8 +1,8 @@
 """Who must have an answer to every sample, whatever is killed: the client that docs/durability.md asks for.
 
 It keeps every sample until it has the answer, lets at most so many of a stream be unanswered, and publishes
-those again, in order, on a new connection and when no answer has come for a while. A stream begins with one
-sample alone: only a stream that exists can know that others are missing before the next one.
+those again, in order, on a new connection and when no answer has come for a while, each time a longer one. A
+stream begins with one sample alone: only a stream that exists knows that others are missing before the next.
 """
 
 import threading
@@ -20,7 +20,7 @@ from stream_rnn.sample import F32
 NODE = "stream_rnn/decoder"
 RING = 997  # different samples of a stream
 BATCH_S = 0.01
-PATIENCE_S = 3.0  # without an answer, until what a stream has not had is published again
+PATIENCE_S = 4.0  # without an answer, until what a stream has not had is published again; then twice as long
 
 Answers: TypeAlias = dict[tuple[int, int], list[F32]]
 """Every y that came, by number of the stream and seq."""
@@ -86,6 +86,7 @@ class Producer:
         self._per_batch = max(1, round(rate_hz * BATCH_S))
         self._oldest = [0] * len(ring)  # unanswered
         self._since_s = [time.monotonic()] * len(ring)  # that was answered, or published again
+        self._patience_s = [PATIENCE_S] * len(ring)
         self._turn = self._connections = 0
         self._ending = self._gone = False
         self._client = _client("producer")
@@ -121,9 +122,10 @@ class Producer:
                 oldest += 1
             self._oldest[stream] = oldest
             if oldest > before or oldest == self.sent[stream]:
+                self._since_s[stream], self._patience_s[stream] = now_s, PATIENCE_S
+            if everything or now_s - self._since_s[stream] > self._patience_s[stream]:
                 self._since_s[stream] = now_s
-            if everything or now_s - self._since_s[stream] > PATIENCE_S:
-                self._since_s[stream] = now_s
+                self._patience_s[stream] *= 1 if everything else 2
                 for seq in range(oldest, self.sent[stream]):
                     if (stream, seq) not in answers:
                         self._publish(stream, seq)
