@@ -7,10 +7,8 @@ going on with another daemon on the copy. `tests/faults` kills real ones.
 import asyncio
 import contextlib
 import random
-import shutil
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,6 @@ import pytest
 
 from stream_rnn.config.load import load_config
 from stream_rnn.daemon.daemon import Daemon
-from stream_rnn.daemon.durable import Durable
-from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CommandError, ConfigError, StateError
 from stream_rnn.interval import PACE, Interval
 from stream_rnn.model.model import Model
@@ -29,88 +25,11 @@ from stream_rnn.predictor import Predictor
 from stream_rnn.sample import F32, Flag, Prediction, Sample
 from stream_rnn.session.rules import Rules
 from stream_rnn.session.table import Sessions
-from stream_rnn.transports.base import Deliver, Message
-from stream_rnn.transports.memory import MemoryTransport
-from stream_rnn.wire import CODECS, WireName
+from stream_rnn.transports.base import Message
+from stream_rnn.wire import CODECS
+from tests.opened import MODEL, PREDICTOR, TOPIC, XS, Run, flags_of, here, opened, payload
 from tests.serving import serving_in_memory
 from tests.small import calibrated, small_model
-
-MODEL = small_model()
-PREDICTOR = Predictor(MODEL)
-XS: F32 = np.random.default_rng(2).poisson(2, (300, 5)).astype(np.float32)
-TOPIC = "stream_rnn/decoder/predictions/"
-
-
-def payload(x: F32, seq: int | None = None, **more: object) -> bytes:
-    return msgspec.json.encode({"x": x.tolist(), **({} if seq is None else {"seq": seq}), **more})
-
-
-def flags_of(folder: Path, **sections: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    state = {"path": str(folder / "s")} | sections.pop("state", {})
-    return {"model": {"path": "unused"}, "mqtt": {}, "state": state, **sections}
-
-
-class Run:
-    """A daemon that is opened and not run, so that a test says when a checkpoint is taken."""
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        redelivers: bool = False,
-        predictor: Predictor = PREDICTOR,
-        **sections: dict[str, Any],
-    ) -> None:
-        self.folder = folder
-        self.told: list[tuple[str, str]] = []
-        config = load_config(None, {}, flags_of(folder, **sections))
-        self.daemon = Daemon(config, predictor, lambda *what: self.told.append(what))
-        self.daemon.open_state()
-        self.transport = MemoryTransport()
-        self.transport.publish("x", b"")
-        self._source = Source(self.transport, "json", self.transport, redelivers=redelivers)
-
-    @property
-    def durable(self) -> Durable:
-        assert self.daemon.durable is not None
-        return self.daemon.durable
-
-    def deliver(self, *messages: Message) -> None:
-        self._way()(list(messages))
-
-    def _way(self) -> Deliver:
-        return self.durable.around(self._source, self.daemon.pipeline.deliver_from(self._source))
-
-    def feed(self, stream: str, *payloads: bytes) -> None:
-        self.deliver(*(Message(stream, payload, 0, 0) for payload in payloads))
-
-    def predictions(self, stream: str, wire: WireName = "json") -> list[Prediction]:
-        found = [payload for topic, payload in self.transport.published if topic == TOPIC + stream]
-        return [CODECS[wire].decode_prediction(payload)[0] for payload in found]
-
-    def crash(self, folder: Path) -> Path:
-        """What a kill at this instant leaves."""
-        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns("*-lock"))
-        return folder
-
-    def leave(self) -> None:
-        """Let go of the files, without a word."""
-        self.durable._written._journal.close()
-        self.durable._store.close()
-
-
-@contextlib.contextmanager
-def opened(folder: Path, **sections: Any) -> Iterator[Run]:
-    run = Run(folder, **sections)
-    try:
-        yield run
-    finally:
-        run.leave()
-
-
-def here(folder: Path) -> Path:
-    (folder / "0").mkdir(parents=True)
-    return folder / "0"
 
 
 async def test_stopped_daemon_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -423,6 +342,139 @@ async def test_crashes_at_any_instant_lose_nothing_and_change_no_bit(
         if done is not None:
             await done
     assert world._generation > 0
+    world.check()
+
+
+class Forgetful:
+    """A broker that forgets, and a client that repeats; a daemon that crashes; what the client got."""
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.chance = random.Random(seed)  # noqa: S311 - instants, no secrets
+        self.sent, self.got = dict.fromkeys("abc", 0), dict[tuple[str, int], list[bytes]]()
+        self.generation = 0
+        self._folder, self._read = folder, 0
+        self._queue = list[tuple[str, int]]()  # at the broker, not delivered
+        self._kept = dict[int, tuple[str, int]]()  # delivered, not acknowledged
+        self._numbers = 0
+        (folder / "0").mkdir()
+        self._begin(folder / "0")
+
+    def _begin(self, folder: Path) -> None:
+        mqtt = {"qos": 1, "clean_session": False, "client_id": "c"}
+        rules = {"reorder": WINDOW, "restart_after": 0}
+        state = {"answers": WINDOW, "answer_when": "durable"}
+        self.run = Run(folder, redelivers=True, mqtt=mqtt, stream=rules, state=state)
+        self.run.durable.receipts.begin(self._acknowledged)
+        self._read = 0
+
+    def _acknowledged(self, numbers: list[int]) -> None:
+        for number in numbers:
+            self._kept.pop(number, None)
+
+    def send(self) -> None:
+        """The client publishes some new samples, as far as it may."""
+        for _ in range(self.chance.randint(1, 12)):
+            stream = self.chance.choice("abc")
+            oldest = next(seq for seq in range(WINDOW * 40) if (stream, seq) not in self.got)
+            if self.sent[stream] - oldest < (WINDOW if oldest else 1):
+                self._queue.append((stream, self.sent[stream]))
+                self.sent[stream] += 1
+
+    def repeat(self) -> None:
+        """The client publishes again what is not answered."""
+        for stream, count in self.sent.items():
+            self._queue += [(stream, seq) for seq in range(count) if (stream, seq) not in self.got]
+
+    def deliver(self, *, again: bool = False) -> None:
+        """The broker delivers some of what it has."""
+        count = self.chance.randint(1, 20)
+        some, self._queue = self._queue[:count], self._queue[count:]
+        numbers = range(self._numbers, self._numbers + len(some))
+        self._numbers += len(some)
+        self._kept.update(zip(numbers, some, strict=True))
+        raw = [(stream, payload(XS[seq % len(XS)], seq)) for stream, seq in some]
+        self.run.deliver(*(Message(stream, text, 0, 0, again=again) for stream, text in raw))
+        self.run.durable.receipts.take(numbers)
+
+    def listen(self) -> None:
+        """The client gets some of what was published; the rest is lost with the broker, perhaps."""
+        published = self.run.transport.published
+        stop = self.chance.randint(self._read, len(published))
+        for topic, answer in published[self._read : stop]:
+            if topic.startswith(TOPIC):
+                told = CODECS["json"].decode_prediction(answer)[0]
+                self.got.setdefault((told.stream, told.seq), []).append(answer)
+        self._read = stop
+
+    def forget(self) -> None:
+        """The broker is killed: what it had is gone, and the daemon connects anew."""
+        self._queue.clear()
+        self._kept.clear()
+        self._read = len(self.run.transport.published)
+        self.run.durable.receipts.begin(self._acknowledged)
+
+    async def checkpoint(self) -> None:
+        """A checkpoint; while one is under way samples may come."""
+        task = asyncio.ensure_future(self.run.durable.checkpoint())
+        for _ in range(self.chance.randint(0, 3)):
+            await asyncio.sleep(0)
+        self.deliver()
+        assert await task
+
+    def evict(self) -> None:
+        """Idle sessions leave memory."""
+        self.run.durable.evict_idle(2**63 - 1)
+
+    def crash(self) -> None:
+        """The daemon is killed; the broker sends again what it kept."""
+        self.generation += 1
+        folder = self.run.crash(self._folder / str(self.generation))
+        self.run.leave()
+        self._queue = [*self._kept.values(), *self._queue]
+        self._kept.clear()
+        self._begin(folder)
+
+    async def settle(self) -> None:
+        """Go on until the client has every answer."""
+        for _ in range(100):
+            if all((stream, seq) in self.got for stream, n in self.sent.items() for seq in range(n)):
+                return
+            self.repeat()
+            while self._queue:
+                self.deliver()
+            assert await self.run.durable.checkpoint()
+            self.listen()
+
+    def check(self) -> None:
+        """Every sample is answered, every time with the same bytes, and with an uninterrupted run's bits."""
+        self.run.leave()
+        for stream, count in self.sent.items():
+            expected = Predictor(MODEL).run(XS[np.arange(count) % len(XS)], stream)
+            for seq in range(count):
+                answers = self.got[stream, seq]
+                assert len(set(answers)) == 1, (stream, seq)
+                y = CODECS["json"].decode_prediction(answers[0])[0].y
+                assert y.tobytes() == expected[seq].tobytes(), (stream, seq)
+
+
+WINDOW = 9
+CALM = ["send", "send", "deliver", "deliver", "listen", "listen", "checkpoint", "checkpoint"]
+STEPS = [*CALM, *CALM, *CALM, "repeat", "repeat", "evict", "crash", "forget"]
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_crashes_of_a_broker_that_forgets_lose_nothing_where_the_client_repeats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr("stream_rnn.daemon.durable.A_TURN", 1)
+    world = Forgetful(tmp_path, seed)
+    for _ in range(250):
+        done = getattr(world, world.chance.choice(STEPS))()
+        if done is not None:
+            await done
+    assert world.generation > 0
+    await world.settle()
+    assert sum(world.sent.values()) > 30
     world.check()
 
 

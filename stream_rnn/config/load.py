@@ -59,7 +59,8 @@ def _check_sources(config: Config, subject: str) -> None:
     wires = {name: getattr(s, "codec", None) or s.wire for name, s in sections.items() if s is not None}
     try:
         check_interval(config.interval, wires)
-        check_state(config.state, config.mqtt, wires, config.inbox.policy, config.stream.max_streams)
+        most = config.stream.max_streams
+        check_state(config.state, config.mqtt, wires, config.inbox.policy, config.stream, most)
     except ConfigError as error:
         raise ConfigError(f"{subject}: {error}") from None
     if not any(sections.values()):

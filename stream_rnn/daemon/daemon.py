@@ -252,9 +252,8 @@ class Daemon:
         """Open one way in; one that answers to the broker, once the broker can be reached."""
         if source.after is not None:
             await source.after.ready()
-        deliver = self.pipeline.deliver_from(source)
-        if self.durable is not None:
-            deliver = self.durable.around(source, deliver)
+        make, durable = self.pipeline.deliver_from, self.durable
+        deliver = make(source) if durable is None else durable.deliver_from(source, make)
         await source.transport.serve(deliver)
 
     def _hang_up(self) -> None:

@@ -8,12 +8,14 @@ put away later than the checkpoint began: it then contains more, which is recogn
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from stream_rnn.config.state import StateSection
 from stream_rnn.daemon.announce import Happened
+from stream_rnn.daemon.answers import Answers
+from stream_rnn.daemon.held import Held
 from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.daemon.sources import Source
 from stream_rnn.daemon.written import Written
@@ -35,7 +37,7 @@ class Durable:
         store: Where sessions are kept.
         written: What is written down that cannot be sent again.
         pipeline: Whose sessions.
-        happened: Takes state_failed, state_mended, state_unreadable.
+        happened: Takes state_failed, state_mended, state_unreadable, answer_unreadable.
 
     Attributes:
         receipts: What the broker keeps until a checkpoint contains it.
@@ -66,6 +68,9 @@ class Durable:
         sessions.find, sessions.unreadable = self._find, self._tell_unreadable
         sessions.carry(self._models)
         self.receipts.keep(unconfirmed)
+        self._held = Held() if section.answer_when == "durable" else None
+        self._answers = Answers(section.answers, self._answer, self._tell_unanswered)
+        pipeline.answering.kept = self._answers if section.answers else None
 
     @property
     def failed(self) -> str:
@@ -106,8 +111,14 @@ class Durable:
         await self._written.close(contained=await self.checkpoint())
         self._store.close()
 
-    def around(self, source: Source, deliver: Deliver) -> Deliver:
-        """Have what a way in brings counted, and written down where nobody sends it again."""
+    def deliver_from(self, source: Source, make: Callable[[Source], Deliver]) -> Deliver:
+        """What a transport calls, durably: messages counted, written down where nobody sends them again.
+
+        Args:
+            source: The way in.
+            make: Gives what serves the messages of one; its answers wait where they are to be durable.
+        """
+        deliver = make(self._holding(source))
         write = self._written.writes(source)
 
         def deliver_durably(messages: list[Message]) -> None:
@@ -119,6 +130,12 @@ class Durable:
                 self._wanted.set()
 
         return deliver_durably
+
+    def _holding(self, source: Source) -> Source:
+        """A way in whose sender has no answer before it is durable, if that is asked for."""
+        if self._held is None or source.publisher is None or not source.redelivers:
+            return source
+        return source._replace(publisher=self._held.around(source.publisher))
 
     def opened(self, stream: str) -> None:
         """A connection began: its stream ends with it."""
@@ -145,6 +162,7 @@ class Durable:
             self._models = (model, *(other for other in self._models if other != model))
         else:
             self._models, self._clear = (model,), True
+            self._answers.forget_all()
             self._happened("state_anew", "states of another architecture are forgotten, on disk too")
         self._pipeline.sessions.carry(self._models)
         await self.checkpoint()
@@ -160,6 +178,7 @@ class Durable:
             "restored": pipeline.sessions.restored,
             "forgotten": self._store.forgotten,
             "unnumbered": pipeline.repeats,
+            "answered_again": self._answers.given,
         }
         return {**self.counters, **self._written.counters, **others, "unacknowledged": len(self.receipts)}
 
@@ -172,9 +191,17 @@ class Durable:
             raise SampleError("state", f"stream {stream!r}: {error}") from None
         return None if put is None else (put.state, put.round < self._round)
 
+    def _answer(self, stream: str, seq: int) -> tuple[str, bytes] | None:
+        return None if self._clear else self._store.answer(stream, seq)
+
     def _tell_unreadable(self, stream: str, reason: str) -> None:
         self.counters["unreadable"] += 1
+        self._pipeline.answering.forget(stream)
         self._happened("state_unreadable", f"stream {stream!r} starts anew: {reason}", stream)
+
+    def _tell_unanswered(self, stream: str, reason: str) -> None:
+        self.counters["unreadable"] += 1
+        self._happened("answer_unreadable", f"stream {stream!r} is not answered again: {reason}", stream)
 
     async def _checkpoint(self) -> bool:
         async with self._one_at_a_time:
@@ -182,6 +209,7 @@ class Durable:
             self._taken = 0
             self._pipeline.drain()
             mark, now_ns, position = self.receipts.mark(), time.monotonic_ns(), self._written.mark()
+            answered = 0 if self._held is None else self._held.mark()
             streams = self._pipeline.sessions.changed_since(self._since_ns)
             self._since_ns = now_ns
             self._in_flight.update(streams)
@@ -196,6 +224,8 @@ class Durable:
             finally:
                 self._in_flight.clear()
                 self._going = set()
+            if self._held is not None:  # first: what is acknowledged never comes again to be answered
+                self._held.release(answered)
             self.receipts.release(mark)
             self._safe_ns = now_ns
             self._written.contained(position)
@@ -217,13 +247,16 @@ class Durable:
         confirmed = self._unconfirmed.difference([serial for serial, *_ in unconfirmed])
         published = [text for text in unconfirmed if text[0] not in self._unconfirmed]
         about = About(self._models, position, self._written.position, self._round)
-        if about == self._store.about and not (puts or self._going or published or confirmed or clear):
+        due = self._answers.due()  # only now: it has the answers to all that the states contain
+        others = self._going or published or confirmed or clear or due.forgotten
+        if about == self._store.about and not (puts or due.kept or others):
             return None
-        return Changes(about, puts, self._going, published, confirmed, clear)
+        return Changes(about, puts, self._going, published, confirmed, clear, *due)
 
     def _failed(self, streams: Sequence[str], reason: str) -> None:
         """The disk did not take a checkpoint: all of it is due again."""
         self._pipeline.sessions.touch(*streams)
+        self._answers.settle(done=False)
         self._removed |= self._going
         self.counters["failures"] += 1
         if not self._refused:
@@ -231,6 +264,7 @@ class Durable:
         self._refused = reason
 
     def _succeeded(self, changes: Changes) -> None:
+        self._answers.settle(done=True)
         self._unconfirmed.difference_update(changes.confirmed)
         self._unconfirmed.update(serial for serial, *_ in changes.published)
         if changes.clear:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Container, Sequence
 from functools import partial
 from itertools import groupby
 
-import msgspec
-
 from stream_rnn.config.sections import Config
 from stream_rnn.daemon.ahead import Ahead
 from stream_rnn.daemon.announce import Happened
+from stream_rnn.daemon.answering import Answering
 from stream_rnn.daemon.binned import ways
 from stream_rnn.daemon.notes import Notes
 from stream_rnn.daemon.pauses import Pauses
@@ -25,12 +24,12 @@ from stream_rnn.errors import CountedError
 from stream_rnn.inbox import Inbox
 from stream_rnn.latency.stages import Latency, Taken
 from stream_rnn.predictor import Predictor
-from stream_rnn.sample import NONE, Prediction, Sample, Steps
-from stream_rnn.session.session import Session
+from stream_rnn.sample import Sample, Steps
+from stream_rnn.session.session import REPEATED, Session
 from stream_rnn.session.table import Sessions
 from stream_rnn.session.together import Answer
 from stream_rnn.transports.base import Message
-from stream_rnn.wire import SPIKES, Codec, answer_of
+from stream_rnn.wire import SPIKES, Codec
 from stream_rnn.wire.rows import ROWS, RowCodec
 
 CHUNK = 64  # messages taken from the inbox before the sockets are read again
@@ -48,13 +47,12 @@ class Pipeline:
 
     Attributes:
         sessions: One for each stream.
-        refused: Samples that cannot be stepped, by reason.
-        published: Predictions made.
         repeats: Samples without seq that were sent again: those stepped before are stepped twice.
         truths: What moves the intervals of predictions.
         pauses: Streams that are not stepped for a while.
         notes: What a recording is told.
         latency: How long each stage takes.
+        answering: How whatever became of a sample is told.
         ahead: What makes ready for the next sample, or None.
 
     Raises:
@@ -66,15 +64,15 @@ class Pipeline:
         self.sessions = Sessions(predictor, config.stream, run_id, config.stream.max_streams, interval)
         self.truths = Truths(self.sessions, config.interval, predictor.outputs, happened)
         self.truths.pinned = config.stream.pinned
-        self.refused: Counter[str] = Counter()
-        self.published = self.repeats = 0
+        self.repeats = 0
         self.pauses = Pauses()
         self.latency = Latency(config.latency.groups)
         self.notes = Notes(config.recording)
+        self.answering = Answering(config.daemon.topic, self.latency, self.notes, happened)
+        self.sessions.renumbered = self.answering.forget
         self._ways = ways(self.sessions, self.notes, pinned=config.stream.pinned)
         self._happened = happened
         self._config = config
-        self._topic = f"{config.daemon.topic}/predictions/"
         self._inbox = _inbox(config)
         self._given_up = 0
         self._drain_due = False
@@ -94,7 +92,7 @@ class Pipeline:
         self._config, self._inbox = config, _inbox(config)
         self.notes.settings = config.recording
         self._ways = ways(self.sessions, self.notes, pinned=config.stream.pinned)
-        self._topic = f"{config.daemon.topic}/predictions/"
+        self.answering.adopt(config.daemon.topic, self.latency)
         self.sessions.adopt(predictor, config.stream, config.stream.max_streams, interval)
 
     def end(self) -> None:
@@ -111,6 +109,7 @@ class Pipeline:
     def forget(self, stream: str) -> None:
         """Drop the session of a stream that ended."""
         self.sessions.drop(stream)
+        self.answering.forget(stream)
         self.notes.begin_anew(stream)
 
     def evict_idle(self, before_ns: int, spared: Container[str] = ()) -> list[str]:
@@ -137,8 +136,19 @@ class Pipeline:
             SampleError: There are as many streams as may be.
         """
         session = self.sessions.restore(state, time.monotonic_ns())
+        self.answering.forget(session.stream)
         self.notes.begin_anew(session.stream)
         return session
+
+    @property
+    def refused(self) -> Counter[str]:
+        """Samples that cannot be stepped, by reason."""
+        return self.answering.refused
+
+    @property
+    def published(self) -> int:
+        """Predictions made."""
+        return self.answering.published
 
     @property
     def waiting(self) -> int:
@@ -211,7 +221,7 @@ class Pipeline:
             try:
                 samples = decode(message.payload, message.stream)
             except CountedError as error:
-                self._refuse(source, message, error)
+                self.answering.refuse(source, message, error)
                 continue
             if self.pauses.any:
                 samples = self.pauses.keep(samples)
@@ -261,12 +271,15 @@ class Pipeline:
     ) -> None:
         """Send the predictions of samples that were stepped together."""
         t_stepped = time.monotonic_ns()
-        for message, answer in zip(origins, answers, strict=True):
+        answering = self.answering
+        for sample, message, answer in zip(samples, origins, answers, strict=True):
             if isinstance(answer, CountedError):
-                self._refuse(source, message, answer)
-            else:
-                for prediction in answer:
-                    self._answer(source, codec, message, prediction)
+                answering.refuse(source, message, answer)
+                continue
+            for prediction in answer:
+                answering.answer(source, codec, message, prediction)
+            if answer is REPEATED and not isinstance(sample, CountedError):
+                answering.again(source, codec, message, sample)
         taken = [
             (sample.stream, message.t_arrived_ns)
             for sample, message, answer in zip(samples, origins, answers, strict=True)
@@ -279,20 +292,8 @@ class Pipeline:
         self, source: Source, form: RowCodec, steps: Steps, messages: list[Message], t_began: int
     ) -> None:
         """Send the predictions of rows that were all in order."""
-        t_stepped, t_published_ns = time.monotonic_ns(), time.time_ns()
-        payloads = form.encode(steps, t_published_ns)
-        self.published += len(payloads)
-        if source.publisher is not None:
-            publish, topic, qos = source.publisher.publish, self._topic, source.qos
-            for stream, payload in zip(steps.streams, payloads, strict=True):
-                publish(topic + stream, payload, qos=qos)
-        if source.replies:
-            for message, payload in zip(messages, payloads, strict=True):
-                if message.reply is not None:
-                    message.reply(payload)
-        for stream, t_ns in zip(steps.streams, steps.times, strict=True):
-            if t_ns != NONE:
-                self.latency.of(stream)["end_to_end"].record(t_published_ns - t_ns)
+        t_stepped = time.monotonic_ns()
+        self.answering.answer_rows(source, form, steps, messages)
         arrived = [message.t_arrived_ns for message in messages]
         self.latency.took_together(steps.streams, arrived, t_began, t_stepped, time.monotonic_ns())
 
@@ -307,36 +308,18 @@ class Pipeline:
                 self.notes.sample(session, sample, message.t_received_ns)
             predictions = session.feed(sample, message.t_received_ns, time.time_ns)
         except CountedError as error:
-            self._refuse(source, message, error)
+            self.answering.refuse(source, message, error)
             return
         t_stepped, arrived = time.monotonic_ns(), message.t_arrived_ns
         for prediction in predictions:
-            self._answer(source, codec, message, prediction)
+            self.answering.answer(source, codec, message, prediction)
+        if predictions is REPEATED:
+            self.answering.again(source, codec, message, sample)
         if recorded:
             self.notes.state(session)
         self.latency.took(Taken(sample.stream, arrived, t_began, t_stepped, time.monotonic_ns()))
         if self.ahead is not None:
             self.ahead.took(session, codec, message.payload, arrived)
-
-    def _answer(self, source: Source, codec: Codec, message: Message, prediction: Prediction) -> None:
-        t_published_ns = time.time_ns()
-        payload = codec.encode_prediction(prediction, t_published_ns)
-        self.published += 1
-        if self.notes.recorder is not None:
-            self.notes.recorder.prediction(prediction, t_published_ns)
-        if source.publisher is not None:
-            source.publisher.publish(self._topic + prediction.stream, payload, qos=source.qos)
-        if source.replies and message.reply is not None:
-            message.reply(payload)
-        if prediction.t_source_ns is not None:
-            self.latency.of(prediction.stream)["end_to_end"].record(t_published_ns - prediction.t_source_ns)
-
-    def _refuse(self, source: Source, message: Message, error: CountedError) -> None:
-        """Count one sample that cannot be stepped; tell the sender where there is a way back in words."""
-        self.refused[error.reason] += 1
-        self._happened(f"refused_{error.reason}", str(error), message.stream)
-        if source.replies and message.reply is not None and answer_of(source.wire) == "json":
-            message.reply(msgspec.json.encode({"error": error.reason, "detail": str(error)}))
 
 
 def _inbox(config: Config) -> Inbox[tuple[Source, Message]] | None:

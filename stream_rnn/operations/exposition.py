@@ -168,8 +168,8 @@ METRICS = (
         "state",
         "counter",
         "With [state]: checkpoints, states put away, restored, replayed (messages of the journal), forgotten "
-        "(streams silent longest, beyond state.max_streams); failures, "
-        "unreadable, torn, unjournaled, unnumbered (sent again without seq).",
+        "(streams silent longest, beyond state.max_streams), answered_again (samples that came again); "
+        "failures, unreadable, torn, unjournaled, unnumbered (sent again without seq).",
         ("what",),
         lambda f: [((name,), value) for name, value in f["state"].items() if name != "unacknowledged"],
     ),

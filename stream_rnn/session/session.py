@@ -25,6 +25,9 @@ from stream_rnn.stepper import ALONE, FRESH, MAX_SEQ, NO_SEQ, NO_TIME, ODD, SETT
 Clock = Callable[[], int]
 """Epoch nanoseconds, when asked."""
 
+REPEATED: list[Prediction] = []
+"""What a sample gives that was taken in before, or whose time has passed: none, and this very list."""
+
 NO_FLAGS = Flag(0)
 F32_DTYPE = np.dtype(np.float32)
 GAPS_REMEMBERED = 32  # enough to tell a late sample from a duplicate
@@ -48,7 +51,8 @@ class Session(Kept):
             clock: Read once after each step.
 
         Returns:
-            One prediction, or none (not stepped, waiting, withheld), or several (a window was released).
+            One prediction, or none (waiting, withheld; `REPEATED` where it is not newer than the last), or
+            several (a window was released).
 
         Raises:
             SampleError: The sample has another width than the model, or a number too large to go on from;
@@ -88,8 +92,9 @@ class Session(Kept):
             return predictions + self._release(clock) if waiting else predictions
         if seq <= last:
             if not self._restarted(seq, sample.t_ns):
-                return []
+                return REPEATED
             self.reset()
+            self._shared.renumbered(self.stream)
             return self._take(sample, seq, 0, t_received_ns, clock)
         if self._shared.rules.reorder == 0:
             return self._take(sample, seq, seq - last - 1, t_received_ns, clock)

@@ -1,5 +1,7 @@
 """What all sessions of a daemon share, and the little that one keeps beside its row of memory."""
 
+from collections.abc import Callable
+
 from stream_rnn.interval import Interval
 from stream_rnn.memory import Memories
 from stream_rnn.predictor import Predictor
@@ -25,6 +27,7 @@ class Shared:
         redelivering: Whether the samples that are fed now may have been fed before: then even many in a row
             that are not newer do not tell that their producer started again.
         alike: Models beside the served one whose stored states mean the same to it.
+        renumbered: Takes the key of a stream whose producer started again: its numbers mean other samples.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class Shared:
         self.memories = Memories(predictor.shape, most)
         self.redelivering = False
         self.alike: tuple[str, ...] = ()
+        self.renumbered: Callable[[str], None] = lambda _stream: None
 
 
 class Unusual:

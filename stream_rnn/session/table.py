@@ -207,6 +207,15 @@ class Sessions:
     def redelivering(self, now: bool) -> None:
         self._shared.redelivering = now
 
+    @property
+    def renumbered(self) -> Callable[[str], None]:
+        """Takes the key of a stream whose producer started again; see `Shared`."""
+        return self._shared.renumbered
+
+    @renumbered.setter
+    def renumbered(self, take: Callable[[str], None]) -> None:
+        self._shared.renumbered = take
+
     def carry(self, alike: tuple[str, ...]) -> None:
         """Take states of these models too where sessions are found: they mean the same."""
         self._shared.alike = alike

@@ -27,6 +27,9 @@ stream TEXT PRIMARY KEY, state BLOB, position INTEGER, round INTEGER, passing IN
 CREATE INDEX passing ON states (passing) WHERE passing;
 CREATE INDEX turn ON states (turn);
 CREATE TABLE unconfirmed (number INTEGER PRIMARY KEY, topic TEXT, payload BLOB);
+CREATE TABLE answers (
+stream TEXT, seq INTEGER, wire TEXT, payload BLOB, PRIMARY KEY (stream, seq)) WITHOUT ROWID;
+CREATE TRIGGER forgotten AFTER DELETE ON states BEGIN DELETE FROM answers WHERE stream = old.stream; END;
 """
 
 PUT = """
@@ -57,6 +60,22 @@ class Put(NamedTuple):
     passing: bool = False
 
 
+class Kept(NamedTuple):
+    """How one sample was answered.
+
+    Attributes:
+        stream: Key of its stream.
+        seq: Its number.
+        wire: Encoding of the answer.
+        payload: The answer.
+    """
+
+    stream: str
+    seq: int
+    wire: str
+    payload: bytes
+
+
 class About(msgspec.Struct, frozen=True):
     """What holds for the whole store.
 
@@ -83,6 +102,9 @@ class Changes(NamedTuple):
         published: What was published with qos 1 and is not confirmed: (serial number, topic, payload).
         confirmed: Serial numbers of such publications of earlier checkpoints that are confirmed now.
         clear: Forget every state first.
+        renumbered: Streams whose answers so far are of no use: their numbers mean other samples now.
+        answers: How samples were answered that the states contain.
+        oldest: Streams, and the highest seq whose answer is of no use any more.
     """
 
     about: About
@@ -91,6 +113,9 @@ class Changes(NamedTuple):
     published: Sequence[tuple[int, str, bytes]] = ()
     confirmed: Iterable[int] = ()
     clear: bool = False
+    renumbered: Iterable[str] = ()
+    answers: Sequence[Kept] = ()
+    oldest: Iterable[tuple[str, int]] = ()
 
 
 class Store:
@@ -179,6 +204,18 @@ class Store:
             ).fetchone()
         return None if row is None else Put(stream, *row)
 
+    def answer(self, stream: str, seq: int) -> tuple[str, bytes] | None:
+        """Encoding and payload of how a sample was answered, where that is kept.
+
+        Raises:
+            StateError: The disk does not give it.
+        """
+        with self._told():
+            found: tuple[str, bytes] | None = self._reader.execute(
+                "SELECT wire, payload FROM answers WHERE stream = ? AND seq = ?", (stream, seq)
+            ).fetchone()
+        return found
+
     def unconfirmed(self) -> list[tuple[int, str, bytes]]:
         """What was published and not confirmed at the last checkpoint of all, in that order.
 
@@ -203,7 +240,12 @@ class Store:
                 if changes.clear:
                     writer.execute("DELETE FROM states")
                 writer.executemany("DELETE FROM states WHERE stream = ?", [(s,) for s in changes.removed])
+                writer.executemany(
+                    "DELETE FROM answers WHERE stream = ?", [(stream,) for stream in changes.renumbered]
+                )
                 at_most, forgotten = self._put(changes.puts)
+                writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", changes.answers)
+                writer.executemany("DELETE FROM answers WHERE stream = ? AND seq <= ?", changes.oldest)
                 confirmed = [(number,) for number in changes.confirmed]
                 writer.executemany("DELETE FROM unconfirmed WHERE number = ?", confirmed)
                 writer.executemany("INSERT INTO unconfirmed VALUES (?, ?, ?)", changes.published)
