@@ -1,9 +1,12 @@
 """What soak and overload send and say. Nothing is timed."""
 
+import msgspec
 import pytest
 
+from bench import reliability
 from bench.flood import TOGETHER, Kind, Packets
 from bench.overload import Case, Found, findings
+from bench.report import Goal
 from bench.soak import Noted, leg
 from stream_rnn.transports.cut import CUTTERS
 from stream_rnn.wire import CODECS
@@ -64,3 +67,19 @@ def test_sample_that_nobody_counted_meets_no_goal() -> None:
         "TCP, drop_oldest: recovery, s",
         "TCP, drop_oldest: longest in the daemon, ms (twice what an inbox of 1024 takes to serve, and 100)",
     ]
+
+
+def test_the_page_says_what_its_results_say() -> None:
+    reports = reliability.found(reliability.FOLDER)
+    assert set(reports) == set(reliability.SECTIONS)
+    assert reliability.PAGE.read_text(encoding="utf-8") == reliability.render(reports)
+
+
+def test_goals_that_are_not_met_stand_at_the_top_of_the_page() -> None:
+    reports = reliability.found(reliability.FOLDER)
+    missed = Goal("samples without a prediction", 3, 0)
+    findings = msgspec.structs.replace(reports["chaos"].findings, goals=(missed,))
+    page = reliability.render({"chaos": msgspec.structs.replace(reports["chaos"], findings=findings)})
+    top, _, _ = page.partition("\n## ")
+    assert "0 goals of 1 are met." in top
+    assert "| samples without a prediction | 3.00 | 0 | **not met** |" in top
