@@ -11,10 +11,9 @@ from stream_rnn.config.load import load_config
 from stream_rnn.errors import ConfigError, StateError
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import Flag
-from stream_rnn.state.store import Store
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS
-from tests.opened import MODEL, TOPIC, XS, Run, flags_of, here, opened, payload
+from tests.opened import TOPIC, XS, Run, flags_of, here, opened, payload
 from tests.small import small_model
 
 ANSWERS: dict[str, Any] = {"stream": {"restart_after": 0, "reorder": 20}, "state": {"answers": 10}}
@@ -275,18 +274,6 @@ async def test_answer_that_waits_to_be_durable_is_published_before_its_sample_is
         assert await run.durable.checkpoint()
         assert (seqs_said(run), answered) == ([0, 1, 1], [303])
         assert said(run)[1] == said(run)[2]
-
-
-async def test_store_of_an_earlier_version_is_taken_over(tmp_path: Path) -> None:
-    store = Store(tmp_path / "s", MODEL.hash, 10)
-    for statement in ("DROP TRIGGER forgotten", "DROP TABLE answers", "PRAGMA user_version = 1"):
-        store._writer.execute(statement)
-    store.close()
-    with opened(tmp_path, **ANSWERS) as run:
-        run.feed("a", *numbered(0))
-        assert await run.durable.checkpoint()
-        run.feed("a", *numbered(0))
-        assert seqs_said(run) == [0, 0]
 
 
 @pytest.mark.parametrize(
