@@ -135,9 +135,9 @@ def losses(report: Report) -> Iterator[Loss]:
 
 
 def number(value: float) -> str:
-    """About three significant digits, without an exponent."""
-    if value == 0:
-        return "0"
+    """About three significant digits, without an exponent; those of a count that has fewer are all."""
+    if float(value).is_integer() and not 0 < abs(value) < 10:
+        return f"{int(value):,}".replace(",", " ")
     decimals = next((n for n, least in enumerate((100, 10, 1)) if abs(value) >= least), 3)
     return f"{value:,.{decimals}f}".replace(",", " ")
 

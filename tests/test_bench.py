@@ -203,7 +203,8 @@ def test_the_page_names_what_was_not_measured() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.0123, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (123456.7, "123 457")]
+    ("value", "text"),
+    [(0.0123, "0.012"), (1.234, "1.23"), (12.34, "12.3"), (123456.7, "123 457"), (99.0, "99"), (0.0, "0")],
 )
 def test_a_number_has_about_three_digits(value: float, text: str) -> None:
     assert number(value) == text
