@@ -1,6 +1,6 @@
 """The sections of the ways in that listen, and of standard input: every key, its default, its limits."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 from stream_rnn.errors import ConfigError
 from stream_rnn.transports.admission import is_loopback
@@ -15,23 +15,31 @@ Answer: TypeAlias = Literal["sender", "mqtt", "both"]
 """Where a prediction goes: back to who sent the sample, to the prediction topic, or to both."""
 
 
-def check_lines(section: str, framing: Framing, wire: AnyWire | None) -> None:
-    """Refuse binary encodings in lines.
+class Framed:
+    """What the sections of byte streams share: the encoding follows from the framing unless told."""
 
-    Raises:
-        ConfigError: A line would carry something other than JSON.
-    """
-    if framing == "lines" and wire not in {None, "json", "spikes_json"}:
-        expected = "'json' or 'spikes_json' with framing 'lines'"
-        raise ConfigError(f"{section}.wire: expected {expected}, got {wire!r}")
+    __slots__ = ()
+    name: ClassVar[str]
+    framing: Framing
+    wire: AnyWire | None
+
+    def __post_init__(self) -> None:
+        """Refuse binary encodings in lines: a byte of theirs may be a newline.
+
+        Raises:
+            ConfigError: A line would carry something other than JSON.
+        """
+        if self.framing == "lines" and self.wire not in {None, "json", "spikes_json"}:
+            expected = "'json' or 'spikes_json' with framing 'lines'"
+            raise ConfigError(f"{self.name}.wire: expected {expected}, got {self.wire!r}")
+
+    @property
+    def codec(self) -> AnyWire:
+        """The encoding: JSON in lines, the binary frame in frames, unless told."""
+        return self.wire or ("json" if self.framing == "lines" else "frame")
 
 
-def default_codec(framing: Framing) -> AnyWire:
-    """JSON in lines, the binary frame in frames."""
-    return "json" if framing == "lines" else "frame"
-
-
-class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class TcpSection(Framed, TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples from TCP clients, each answered on its own connection.
 
     An address that is not loopback needs a token. It travels in the clear, as all of this does.
@@ -42,6 +50,7 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
         token_file: File whose first line is the token; relative to the config file.
     """
 
+    name: ClassVar[str] = "tcp"
     wire: AnyWire | None = None
     answer: Answer = "sender"
     token_file: str | None = None
@@ -52,7 +61,7 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
         Raises:
             ConfigError: Lines would carry them, or the host is not loopback and there is no token.
         """
-        check_lines("tcp", self.framing, self.wire)
+        super().__post_init__()
         if self.token is None and not is_loopback(self.host):
             raise ConfigError(
                 f"tcp.token: expected one, since tcp.host {self.host!r} is not loopback; got none"
@@ -66,13 +75,8 @@ class TcpSection(TcpSettings, frozen=True, kw_only=True, forbid_unknown_fields=T
     def __repr__(self) -> str:
         return f"TcpSection({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
 
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
 
-
-class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class UnixSection(Framed, UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples from clients of a Unix socket, each answered on its own connection.
 
     Attributes:
@@ -80,17 +84,9 @@ class UnixSection(UnixSettings, frozen=True, kw_only=True, forbid_unknown_fields
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
+    name: ClassVar[str] = "unix"
     wire: AnyWire | None = None
     answer: Answer = "sender"
-
-    def __post_init__(self) -> None:
-        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        check_lines("unix", self.framing, self.wire)
-
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
 
 
 class UdpSection(UdpSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,7 +125,7 @@ class UnixDatagramSection(UnixDatagramSettings, frozen=True, kw_only=True, forbi
     answer: Answer = "sender"
 
 
-class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class StdioSection(Framed, StdioSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Samples from standard input, predictions to standard output; the daemon ends with its input.
 
     Attributes:
@@ -137,14 +133,6 @@ class StdioSection(StdioSettings, frozen=True, kw_only=True, forbid_unknown_fiel
         answer: Where predictions go: `sender`, `mqtt` (needs that section) or `both`.
     """
 
+    name: ClassVar[str] = "stdio"
     wire: AnyWire | None = None
     answer: Answer = "sender"
-
-    def __post_init__(self) -> None:
-        """Refuse binary encodings in lines: a byte of theirs may be a newline."""
-        check_lines("stdio", self.framing, self.wire)
-
-    @property
-    def codec(self) -> AnyWire:
-        """The encoding: JSON in lines, the binary frame in frames, unless told."""
-        return self.wire or default_codec(self.framing)
