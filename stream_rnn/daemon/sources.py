@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from stream_rnn.config.sections import Config
+from stream_rnn.config.sections import Config, MqttSection
 from stream_rnn.config.ways import Answer, TcpSection, UdpSection, UnixDatagramSection, UnixSection
 from stream_rnn.transports.base import Births, Publication, Publisher, Report, Transport
 from stream_rnn.transports.datagram import DatagramServer
@@ -76,22 +76,7 @@ def open_sources(
     """
     sources: dict[str, Source] = dict(kept)
     if config.mqtt is not None and "mqtt" not in kept:
-        from stream_rnn.transports.mqtt import MqttTransport  # noqa: PLC0415 - 30 ms that only this needs
-
-        taken = control if config.commands.mqtt else None
-        truth = None if config.interval is None else config.interval.truth
-        mqtt = MqttTransport(
-            config.mqtt,
-            topics=[config.mqtt.topic, *([] if truth is None else [truth])],
-            will=will,
-            on_connect=births,
-            report=report,
-            control=taken,
-            hold=config.inbox.policy == "block",
-            receipts=receipts if config.mqtt.client == "builtin" else None,
-        )
-        wire, qos, redelivers = config.mqtt.wire, config.mqtt.publish_qos, config.mqtt.qos == 1
-        sources["mqtt"] = Source(mqtt, wire, mqtt, qos, replies=False, redelivers=redelivers)
+        sources["mqtt"] = _broker(config, config.mqtt, control, will, births, report, receipts)
 
     def add(name: str, transport: Transport, wire: AnyWire, answer: Answer, *, passing: bool = False) -> None:
         source, sink = Source(transport, wire, passing=passing), sources.get("mqtt")
@@ -113,3 +98,30 @@ def open_sources(
         pipe = StdioTransport(config.stdio, report=report, on_end=on_end)
         add("stdio", pipe, config.stdio.codec, config.stdio.answer)
     return sources
+
+
+def _broker(
+    config: Config,
+    section: MqttSection,
+    control: Control,
+    will: Publication,
+    births: Births,
+    report: Report,
+    receipts: Receipts | None,
+) -> Source:
+    """The way in, and out, that a broker is; see `open_sources`."""
+    from stream_rnn.transports.mqtt import MqttTransport  # noqa: PLC0415 - 30 ms that only this needs
+
+    truth = None if config.interval is None else config.interval.truth
+    mqtt = MqttTransport(
+        section,
+        topics=[section.topic, *([] if truth is None else [truth])],
+        will=will,
+        on_connect=births,
+        report=report,
+        control=control if config.commands.mqtt else None,
+        hold=config.inbox.policy == "block",
+        receipts=receipts if section.client == "builtin" else None,
+    )
+    wire, qos, redelivers = section.wire, section.publish_qos, section.qos == 1
+    return Source(mqtt, wire, mqtt, qos, replies=False, redelivers=redelivers)
