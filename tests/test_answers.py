@@ -7,13 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from stream_rnn.config.load import load_config
-from stream_rnn.errors import ConfigError, StateError
+from stream_rnn.errors import StateError
 from stream_rnn.predictor import Predictor
 from stream_rnn.sample import Flag
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS
-from tests.opened import TOPIC, XS, Run, flags_of, here, opened, payload
+from tests.opened import TOPIC, XS, Run, here, opened, payload
 from tests.small import small_model
 
 ANSWERS: dict[str, Any] = {"stream": {"restart_after": 0, "reorder": 20}, "state": {"answers": 10}}
@@ -274,28 +273,3 @@ async def test_answer_that_waits_to_be_durable_is_published_before_its_sample_is
         assert await run.durable.checkpoint()
         assert (seqs_said(run), answered) == ([0, 1, 1], [303])
         assert said(run)[1] == said(run)[2]
-
-
-@pytest.mark.parametrize(
-    ("sections", "message"),
-    [
-        (
-            {"state": {"answers": 9}},
-            "stream.restart_after: expected 0 with state.answers: who sends again what is not answered",
-        ),
-        (
-            {"state": {"answer_when": "durable"}},
-            "mqtt.qos: expected 1 with state.answer_when 'durable': no other way waits; got 0",
-        ),
-        (
-            {"state": {"answer_when": "durable"}, "mqtt": MQTT},
-            "state.answers: expected at least 1 with state.answer_when 'durable': what a kill keeps",
-        ),
-    ],
-)
-def test_config_that_would_break_the_promise_is_refused(
-    tmp_path: Path, sections: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ConfigError) as refused:
-        load_config(None, {}, flags_of(tmp_path, **sections))
-    assert message in str(refused.value)

@@ -547,6 +547,21 @@ async def test_journal_that_the_disk_refuses_is_told_and_samples_are_stepped_on(
             {"state": {"max_streams": 9}, "stream": {"max_streams": 10}},
             "state.max_streams: expected at least stream.max_streams, 10, got 9",
         ),
+        (
+            {"state": {"answers": 9}},
+            "stream.restart_after: expected 0 with state.answers: who sends again what is not answered",
+        ),
+        (
+            {"state": {"answer_when": "durable"}},
+            "mqtt.qos: expected 1 with state.answer_when 'durable': no other way waits; got 0",
+        ),
+        (
+            {
+                "state": {"answer_when": "durable"},
+                "mqtt": {"qos": 1, "clean_session": False, "client_id": "c", "publish_qos": 1},
+            },
+            "state.answers: expected at least 1 with state.answer_when 'durable': what a kill keeps",
+        ),
     ],
 )
 def test_config_that_would_break_the_promise_is_refused(

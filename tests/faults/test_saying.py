@@ -45,6 +45,8 @@ def test_reader_that_went_away_is_no_error() -> None:
         os.close(read)
         for _ in range(3):
             say("ready", "tcp")
+        with pytest.raises(BrokenPipeError):
+            os.write(write, b"nobody reads")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
