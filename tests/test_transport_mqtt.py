@@ -13,6 +13,7 @@ from stream_rnn.errors import ConfigError, TransportError
 from stream_rnn.transports.base import Message, Publication
 from stream_rnn.transports.broker import serve_broker
 from stream_rnn.transports.mqtt import MqttTransport
+from stream_rnn.transports.mqtt_link import RECEIVE
 from stream_rnn.transports.mqtt_settings import MqttSettings
 from tests.broker import Mosquitto, free_port, needs_mosquitto, running_mosquitto
 
@@ -148,6 +149,20 @@ async def test_sockets_do_not_wait_for_more_to_send(made: Made, broker: Mosquitt
         assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
+def most_unread() -> int:
+    """What Linux lets a socket ask for; 0 elsewhere."""
+    path = Path("/proc/sys/net/core/rmem_max")
+    return int(path.read_text()) if path.exists() else 0
+
+
+@pytest.mark.skipif(not most_unread(), reason="only Linux tells what a socket may keep")
+async def test_the_system_keeps_no_more_unread_than_asked_for(made: Made, broker: Mosquitto) -> None:
+    async with serving(MqttTransport(made(port=broker.port)), Inbox()) as transport:
+        assert transport._link is not None
+        kept = transport._link.socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+        assert kept == 2 * min(RECEIVE[2], most_unread())  # the kernel counts its own part too
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_a_restarted_broker_is_found_and_subscribed_to_again(
     made: Made, broker: Mosquitto, version: str
@@ -205,6 +220,7 @@ PROCESS = """
 import asyncio, sys
 from stream_rnn.transports.base import Publication
 from stream_rnn.transports.mqtt import MqttTransport
+from stream_rnn.transports.mqtt_link import RECEIVE
 from stream_rnn.transports.mqtt_settings import MqttSettings
 status = lambda text: Publication("node/status", text, 1, True)
 transport = MqttTransport(

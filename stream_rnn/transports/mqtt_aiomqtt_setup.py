@@ -10,7 +10,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from stream_rnn.transports.base import Publication
-from stream_rnn.transports.mqtt_link import ANSWER_S, INFLIGHT, NODELAY, LostError, lost_by, no_answer
+from stream_rnn.transports.mqtt_link import (
+    ANSWER_S,
+    INFLIGHT,
+    NODELAY,
+    RECEIVE,
+    LostError,
+    lost_by,
+    no_answer,
+)
 from stream_rnn.transports.mqtt_reasons import FINAL_REASONS, KEEPALIVE_TIMEOUT, TAKEN_OVER
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
@@ -41,7 +49,7 @@ def new_client(
         max_queued_outgoing_messages=settings.max_outgoing,
         max_inflight_messages=INFLIGHT if not new else None,
         tls_context=tls,
-        socket_options=[NODELAY],
+        socket_options=[NODELAY, RECEIVE],
     )
 
 

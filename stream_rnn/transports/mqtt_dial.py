@@ -4,7 +4,7 @@ import asyncio
 import socket
 
 from stream_rnn.transports.base import Publication
-from stream_rnn.transports.mqtt_link import NODELAY
+from stream_rnn.transports.mqtt_link import NODELAY, RECEIVE
 from stream_rnn.transports.mqtt_packets import Writer
 from stream_rnn.transports.mqtt_settings import MqttSettings
 
@@ -22,6 +22,7 @@ async def dial(host: str, port: int) -> socket.socket:
         try:
             sock.setblocking(False)  # noqa: FBT003  # the standard library's
             sock.setsockopt(*NODELAY)
+            sock.setsockopt(*RECEIVE)
             await loop.sock_connect(sock, address)
         except OSError as error:
             sock.close()

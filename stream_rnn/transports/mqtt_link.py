@@ -18,6 +18,7 @@ INFLIGHT = 1000  # publications of qos 1 unconfirmed at a time; a broker of vers
 MOST_HELD = 1 << 16  # messages read but not delivered; a broker keeps no more unacknowledged (qos 1)
 MAX_BATCH = 256  # messages delivered at a time; the rest waits for one turn of the loop, so that timers run
 NODELAY = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # without it: stalls of 40 ms (Nagle, delayed ACK)
+RECEIVE = (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)  # left to itself it grows to a second of old samples
 
 
 class LostError(Exception):
