@@ -634,3 +634,11 @@ def around_of(model: Model) -> list[float]:
     (_, last) = [sessions.get("a", 0).feed(Sample("a", None, None, x), 0, lambda: 0)[0] for x in XS[:2]]
     assert last.bounds is not None
     return [float(value) for value in last.bounds.reshape(-1).tolist()]
+
+
+def test_a_daemon_without_state_loads_nothing_of_it() -> None:
+    asked = (
+        "import sys, stream_rnn.cli.run; print(*{'sqlite3', 'stream_rnn.daemon.durable'} & {*sys.modules})"
+    )
+    told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert told.stdout == "\n"

@@ -23,7 +23,6 @@ from stream_rnn.errors import ConfigError
 from stream_rnn.operations.logs import Form, log_line
 from stream_rnn.operations.notify import Notifier
 from stream_rnn.predictor import Predictor
-from stream_rnn.state.store import forget
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +82,8 @@ def _start(args: argparse.Namespace) -> int:
         return 0
 
     if args.forget_state and config.state is not None:
+        from stream_rnn.state.store import forget  # noqa: PLC0415 - 5 ms that only this needs
+
         forget(Path(config.state.path))
 
     def reread() -> tuple[Config, Predictor]:

@@ -2,11 +2,11 @@
 
 import time
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from stream_rnn.daemon.announce import Happened
-from stream_rnn.daemon.answers import Answers
 from stream_rnn.daemon.notes import Notes
 from stream_rnn.daemon.sources import Source
 from stream_rnn.errors import CountedError
@@ -15,6 +15,9 @@ from stream_rnn.sample import NONE, Prediction, Sample, Steps
 from stream_rnn.transports.base import Message
 from stream_rnn.wire import CODECS, Codec, answer_of
 from stream_rnn.wire.rows import RowCodec
+
+if TYPE_CHECKING:
+    from stream_rnn.daemon.answers import Answers
 
 
 class Answering:

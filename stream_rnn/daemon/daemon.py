@@ -17,7 +17,6 @@ from stream_rnn.config.sections import SOURCES, Config, HttpSection
 from stream_rnn.daemon.announce import Events, births, status
 from stream_rnn.daemon.clockwork import evict_idle, regularly
 from stream_rnn.daemon.commands import Commands, Reply
-from stream_rnn.daemon.durable import Durable, open_durable
 from stream_rnn.daemon.metrics import Metrics
 from stream_rnn.daemon.notes import new_recorder
 from stream_rnn.daemon.pipeline import Pipeline
@@ -33,6 +32,7 @@ from stream_rnn.transports.stream_settings import UnixSettings
 from stream_rnn.transports.stream_socket import StreamSocketServer
 
 if TYPE_CHECKING:
+    from stream_rnn.daemon.durable import Durable
     from stream_rnn.operations.endpoint import Endpoint
     from stream_rnn.recordings.recorder import Recorder
 
@@ -102,6 +102,8 @@ class Daemon:
             StateError: It cannot be used.
         """
         if (section := self._config.state) is not None:
+            from stream_rnn.daemon.durable import open_durable  # noqa: PLC0415 - 30 ms that only this needs
+
             self.durable = open_durable(section, self.pipeline, self._predictor.hash, self.happened)
             self._commands = self._new_commands()
 

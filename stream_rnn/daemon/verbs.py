@@ -5,13 +5,15 @@ import base64
 import binascii
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stream_rnn.daemon.commands import Command, Verb
-from stream_rnn.daemon.durable import Durable
 from stream_rnn.daemon.pipeline import Pipeline
 from stream_rnn.errors import CommandError
 from stream_rnn.session.session import Session
+
+if TYPE_CHECKING:
+    from stream_rnn.daemon.durable import Durable
 
 STATES_A_TURN = 64  # sessions put away before the sockets are read again
 
@@ -31,7 +33,7 @@ class Verbs:
         pipeline: Pipeline,
         status: Callable[[], dict[str, Any]],
         reload: Callable[[bool], Awaitable[dict[str, Any]]],
-        durable: Durable | None,
+        durable: "Durable | None",
     ) -> None:
         self._pipeline, self._status, self._reload = pipeline, status, reload
         self._durable = durable
