@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import random
 import sqlite3
+import subprocess
+import sys
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -637,8 +639,7 @@ def around_of(model: Model) -> list[float]:
 
 
 def test_a_daemon_without_state_loads_nothing_of_it() -> None:
-    asked = (
-        "import sys, stream_rnn.cli.run; print(*{'sqlite3', 'stream_rnn.daemon.durable'} & {*sys.modules})"
-    )
+    rooms = {"sqlite3", "stream_rnn.daemon.durable", "stream_rnn.state.store"}
+    asked = f"import sys, stream_rnn.cli.run; print(*{rooms} & {{*sys.modules}})"
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     assert told.stdout == "\n"
